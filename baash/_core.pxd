@@ -1,0 +1,98 @@
+# csrc/baash.h, as far as _core.pyx calls it.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "baash.h" nogil:
+    enum:
+        BAASH_OK, BAASH_E_RANGE, BAASH_E_ORDER, BAASH_E_KERNEL, BAASH_E_FULL, BAASH_E_VALUE
+
+    ctypedef struct baash_kernel_info:
+        const char *name
+        uint32_t cpu_bits
+        int lanes, state
+        const char *reason
+
+    int baash_sha256_init(uint32_t cpu_mask)
+    int baash_sha256_info(baash_kernel_info *, int)
+    int baash_sha256_chosen()
+    int baash_sha256_choose(int)
+    int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int)
+    int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int)
+    int baash_sha256_rows(uint8_t *, const uint8_t *, size_t, size_t, size_t, int)
+
+    int baash_merkle_roots(uint8_t *, size_t *, uint8_t *, size_t, uint64_t *, const uint64_t *, size_t, int)
+    int baash_merkle_path(uint8_t *, size_t *, uint8_t *, size_t, uint64_t, int)
+    int baash_merkle_fold(uint8_t *, const uint8_t *, uint64_t, uint64_t, const uint8_t *, size_t, int)
+    int baash_merkle_append(uint8_t *, uint8_t *, uint64_t, const uint8_t *, size_t, int)
+    int baash_merkle_frontier(uint8_t *, const uint8_t *, uint64_t, int)
+
+    ctypedef struct baash_transaction_info:
+        pass
+
+    ctypedef struct baash_transaction_columns:
+        const uint8_t *operations
+        const uint64_t *sequences
+        const uint64_t *times_ns
+        const uint64_t *expected_versions
+        const uint8_t *issuer
+        const uint8_t *entities
+        const uint8_t *payloads
+        const uint8_t *references
+        const uint64_t *entity_offsets
+        const uint64_t *payload_offsets
+        const uint64_t *reference_offsets
+        const uint16_t *payload_types
+        size_t entities_bytes, payloads_bytes, references_count, count
+
+    int baash_transaction_scan(
+        baash_transaction_info *, size_t *, uint64_t *, int *, size_t, const uint8_t *, size_t)
+    int baash_transaction_sizes(uint64_t *, size_t *, int *, const baash_transaction_columns *)
+    int baash_transaction_encode(uint8_t *, const uint64_t *, const baash_transaction_columns *)
+    int baash_transaction_gather(
+        uint8_t *, size_t *, size_t, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t)
+    int baash_transaction_ids(
+        uint8_t *, size_t *, const uint8_t *, size_t, const baash_transaction_info *, size_t, int)
+    int baash_transaction_entities(
+        uint8_t *, size_t *, const uint8_t *, size_t, const baash_transaction_info *, size_t, int)
+
+    int baash_block_contents(uint8_t *, const uint8_t *, size_t, uint32_t, int)
+    int baash_block_chain(uint8_t *, uint8_t *, size_t, uint64_t, const uint8_t *, int)
+
+    int baash_tally_count(uint32_t *, uint8_t *, size_t *, const uint32_t *, const uint8_t *, const uint32_t *,
+                          const uint32_t *, size_t, size_t)
+
+    ctypedef struct baash_entity:
+        pass
+
+    ctypedef struct baash_issuer:
+        pass
+
+    ctypedef struct baash_replay:
+        uint32_t *slots
+        baash_issuer *issuers
+        uint64_t *bitmaps
+        size_t slot_count, rows, row_capacity
+        uint64_t width, seed
+
+    ctypedef struct baash_overlay:
+        uint32_t *slots
+        size_t slot_count
+        uint64_t *issuer_rows
+        uint64_t *issuer_highests
+        uint32_t *issuer_firsts
+
+    int baash_entity_lookup(uint64_t *, uint8_t *, uint64_t *, const baash_entity *, size_t, const uint8_t *, size_t,
+                            uint64_t)
+    int baash_entity_upsert(size_t *, size_t *, baash_entity *, size_t, const uint8_t *, const uint64_t *,
+                            const uint8_t *, const uint64_t *, size_t, uint64_t)
+    int baash_entity_remove(size_t *, baash_entity *, size_t, const uint8_t *, size_t, uint64_t)
+    int baash_entity_rehash(baash_entity *, size_t, const baash_entity *, size_t, uint64_t)
+
+    int baash_replay_check(uint16_t *, const baash_replay *, const uint8_t *, const uint64_t *, size_t)
+    int baash_replay_mark(size_t *, baash_replay *, const uint8_t *, const uint64_t *, size_t)
+    int baash_replay_merge(size_t *, baash_replay *, const baash_replay *)
+    int baash_replay_index(baash_replay *)
+
+    int baash_state_check(uint16_t *, uint8_t *, uint64_t *, uint8_t *, uint64_t *, size_t *, baash_overlay *,
+                          const baash_entity *, size_t, const baash_replay *, const baash_transaction_info *,
+                          const uint8_t *, size_t, uint64_t)

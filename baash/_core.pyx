@@ -1,0 +1,366 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The only place where Python meets C: typed memoryviews in, one C call without the GIL, a status to an exception.
+
+Nothing is converted or allocated here, and shapes that belong together are compared because C cannot. ``kernels.py`` and its
+neighbours are what to call.
+"""
+
+cdef dict MESSAGES = {
+    BAASH_E_RANGE: "span {at} lies outside its buffer",
+    BAASH_E_ORDER: "offset {at} is larger than the one behind it",
+    BAASH_E_VALUE: "item {at} has a value outside its limits",
+    BAASH_E_FULL: "no room for item {at}",
+    BAASH_E_KERNEL: "the kernel cannot run here",
+}
+
+
+cdef int fail(int status, size_t at) except -1:
+    raise ValueError(MESSAGES[status].format(at=at))
+
+
+cdef inline int check(int status, size_t at=0) except -1:
+    return 0 if status == BAASH_OK else fail(status, at)
+
+
+cdef int same(Py_ssize_t a, Py_ssize_t b) except -1:
+    if a != b:
+        raise ValueError(f"lengths that belong together differ: {a} and {b}")
+    return 0
+
+
+cdef int shape(Py_ssize_t have, Py_ssize_t have_wide, Py_ssize_t want, Py_ssize_t want_wide) except -1:
+    if have != want or have_wide != want_wide:
+        raise ValueError(f"shape ({want}, {want_wide}) is needed, not ({have}, {have_wide})")
+    return 0
+
+
+# ---- SHA-256 ----
+
+def init(uint32_t cpu_mask=0xFFFFFFFF):
+    return baash_sha256_init(cpu_mask) == BAASH_OK
+
+
+def kernel_table():
+    """[(name, cpu bits, lanes, state, reason)], by kernel number."""
+    cdef baash_kernel_info info
+    cdef int number = 0
+    table = []
+    while baash_sha256_info(&info, number) == BAASH_OK:
+        table.append((info.name.decode(), info.cpu_bits, info.lanes, info.state, info.reason.decode()))
+        number += 1
+    return table
+
+
+def chosen():
+    return baash_sha256_chosen()
+
+
+def choose(int number):
+    check(baash_sha256_choose(number))
+
+
+def sha256_spans(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] starts,
+                 const uint64_t[::1] lengths, int kernel):
+    cdef size_t at = 0
+    cdef int status
+    same(starts.shape[0], lengths.shape[0])
+    shape(out.shape[0], out.shape[1], starts.shape[0], 32)
+    with nogil:
+        status = baash_sha256_spans(&out[0, 0], &at, &data[0], data.shape[0], &starts[0], &lengths[0],
+                                    starts.shape[0], kernel)
+    check(status, at)
+
+
+def sha256_batch(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] offsets, int kernel):
+    cdef size_t at = 0
+    cdef int status
+    shape(out.shape[0], out.shape[1], offsets.shape[0] - 1, 32)
+    with nogil:
+        status = baash_sha256_batch(&out[0, 0], &at, &data[0], data.shape[0], &offsets[0], offsets.shape[0] - 1,
+                                    kernel)
+    check(status, at)
+
+
+def sha256_rows(uint8_t[:, ::1] out, const uint8_t[:, ::1] rows, size_t row_bytes, int kernel):
+    cdef int status
+    shape(out.shape[0], out.shape[1], rows.shape[0], 32)
+    with nogil:
+        status = baash_sha256_rows(&out[0, 0], &rows[0, 0], rows.shape[1], rows.shape[0], row_bytes, kernel)
+    check(status)
+
+
+# ---- Merkle trees ----
+
+def merkle_roots(uint8_t[:, ::1] roots, uint8_t[:, ::1] work, uint64_t[::1] sizes, const uint64_t[::1] offsets,
+                 int kernel):
+    cdef size_t at = 0
+    cdef int status
+    shape(work.shape[0], work.shape[1], work.shape[0], 32)
+    shape(roots.shape[0], roots.shape[1], sizes.shape[0], 32)
+    same(offsets.shape[0], sizes.shape[0] + 1)
+    with nogil:
+        status = baash_merkle_roots(&roots[0, 0], &at, &work[0, 0], work.shape[0], &sizes[0], &offsets[0],
+                                    sizes.shape[0], kernel)
+    check(status, at)
+
+
+def merkle_path(uint8_t[:, ::1] path, uint8_t[:, ::1] work, uint64_t index, int kernel):
+    cdef size_t rows = 0
+    cdef int status
+    shape(path.shape[0], path.shape[1], 64, 32)
+    shape(work.shape[0], work.shape[1], work.shape[0], 32)
+    with nogil:
+        status = baash_merkle_path(&path[0, 0], &rows, &work[0, 0], work.shape[0], index, kernel)
+    check(status, index)
+    return rows
+
+
+def merkle_fold(uint8_t[::1] root, const uint8_t[::1] leaf, uint64_t index, uint64_t size,
+                const uint8_t[:, ::1] path, int kernel):
+    same(root.shape[0], 32)
+    same(leaf.shape[0], 32)
+    shape(path.shape[0], path.shape[1], path.shape[0], 32)
+    return baash_merkle_fold(&root[0], &leaf[0], index, size, &path[0, 0], path.shape[0], kernel) == BAASH_OK
+
+
+def merkle_append(uint8_t[:, ::1] frontier, uint8_t[:, ::1] work, uint64_t size, const uint8_t[:, ::1] leaves,
+                  int kernel):
+    cdef int status
+    shape(frontier.shape[0], frontier.shape[1], 64, 32)
+    shape(leaves.shape[0], leaves.shape[1], leaves.shape[0], 32)
+    shape(work.shape[0], work.shape[1], leaves.shape[0] + 1, 32)
+    with nogil:
+        status = baash_merkle_append(&frontier[0, 0], &work[0, 0], size, &leaves[0, 0], leaves.shape[0], kernel)
+    check(status)
+
+
+def merkle_frontier(uint8_t[::1] root, const uint8_t[:, ::1] frontier, uint64_t size, int kernel):
+    same(root.shape[0], 32)
+    shape(frontier.shape[0], frontier.shape[1], 64, 32)
+    check(baash_merkle_frontier(&root[0], &frontier[0, 0], size, kernel))
+
+
+# ---- Transactions ----
+
+def transaction_scan(uint8_t[:, ::1] info, size_t count, uint64_t position, const uint8_t[::1] records):
+    """(count, position, reason, full)"""
+    cdef int status, reason = 0
+    shape(info.shape[0], info.shape[1], info.shape[0], 64)
+    with nogil:
+        status = baash_transaction_scan(<baash_transaction_info *> &info[0, 0], &count, &position, &reason,
+                                        info.shape[0], &records[0], records.shape[0])
+    return count, position, reason, status == BAASH_E_FULL
+
+
+cdef class Columns:
+    """What the two steps of an encoding read; keeps the arrays."""
+
+    cdef baash_transaction_columns c
+    cdef object arrays
+
+    def __init__(self, const uint8_t[::1] operations, const uint64_t[::1] sequences, const uint64_t[::1] times_ns,
+                 const uint64_t[::1] expected_versions, const uint8_t[::1] issuer, const uint8_t[::1] entities,
+                 const uint64_t[::1] entity_offsets, const uint8_t[::1] payloads,
+                 const uint64_t[::1] payload_offsets, const uint16_t[::1] payload_types,
+                 const uint8_t[:, ::1] references, const uint64_t[::1] reference_offsets):
+        cdef Py_ssize_t n = operations.shape[0]
+        for length in (sequences.shape[0], times_ns.shape[0], expected_versions.shape[0], payload_types.shape[0],
+                       entity_offsets.shape[0] - 1, payload_offsets.shape[0] - 1, reference_offsets.shape[0] - 1):
+            same(n, length)
+        same(issuer.shape[0], 16)
+        shape(references.shape[0], references.shape[1], references.shape[0], 32)
+        self.arrays = (operations, sequences, times_ns, expected_versions, issuer, entities, entity_offsets, payloads,
+                       payload_offsets, payload_types, references, reference_offsets)
+        self.c = baash_transaction_columns(
+            operations=&operations[0], sequences=&sequences[0], times_ns=&times_ns[0],
+            expected_versions=&expected_versions[0], issuer=&issuer[0], entities=&entities[0],
+            payloads=&payloads[0], references=&references[0, 0], entity_offsets=&entity_offsets[0],
+            payload_offsets=&payload_offsets[0], reference_offsets=&reference_offsets[0],
+            payload_types=&payload_types[0], entities_bytes=entities.shape[0], payloads_bytes=payloads.shape[0],
+            references_count=references.shape[0], count=n)
+
+    def sizes(self, uint64_t[::1] offsets):
+        """(0, 0), or (reason, index) of what cannot be a record."""
+        cdef size_t at = 0
+        cdef int reason = 0
+        same(offsets.shape[0], self.c.count + 1)
+        with nogil:
+            baash_transaction_sizes(&offsets[0], &at, &reason, &self.c)
+        return reason, at
+
+    def encode(self, uint8_t[::1] records, const uint64_t[::1] offsets):
+        same(offsets.shape[0], self.c.count + 1)
+        same(records.shape[0], offsets[self.c.count])
+        with nogil:
+            baash_transaction_encode(&records[0], &offsets[0], &self.c)
+
+
+def gather(uint8_t[::1] out, const uint8_t[::1] data, const uint64_t[::1] starts, const uint64_t[::1] lengths):
+    cdef size_t at = 0
+    cdef int status
+    same(starts.shape[0], lengths.shape[0])
+    with nogil:
+        status = baash_transaction_gather(&out[0], &at, out.shape[0], &data[0], data.shape[0], &starts[0],
+                                          &lengths[0], starts.shape[0])
+    check(status, at)
+
+
+def transaction_hashes(uint8_t[:, ::1] out, const uint8_t[::1] records, const uint8_t[:, ::1] info, bint entities,
+                       int kernel):
+    cdef size_t at = 0, n = info.shape[0]
+    cdef int status
+    cdef const baash_transaction_info *rows = <const baash_transaction_info *> &info[0, 0]
+    shape(info.shape[0], info.shape[1], n, 64)
+    shape(out.shape[0], out.shape[1], n, 32)
+    with nogil:
+        if entities:
+            status = baash_transaction_entities(&out[0, 0], &at, &records[0], records.shape[0], rows, n, kernel)
+        else:
+            status = baash_transaction_ids(&out[0, 0], &at, &records[0], records.shape[0], rows, n, kernel)
+    check(status, at)
+
+
+# ---- Blocks and votes ----
+
+def block_contents(uint8_t[:, ::1] out, const uint8_t[:, ::1] entries, uint32_t cluster, int kernel):
+    cdef int status
+    shape(entries.shape[0], entries.shape[1], entries.shape[0], 40)
+    shape(out.shape[0], out.shape[1], entries.shape[0], 32)
+    with nogil:
+        status = baash_block_contents(&out[0, 0], &entries[0, 0], entries.shape[0], cluster, kernel)
+    check(status)
+
+
+def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, const uint8_t[::1] parent, int kernel):
+    cdef int status
+    shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+    shape(hashes.shape[0], hashes.shape[1], rows.shape[0], 32)
+    same(parent.shape[0], 32)
+    with nogil:
+        status = baash_block_chain(&hashes[0, 0], &rows[0, 0], rows.shape[0], height, &parent[0], kernel)
+    check(status)
+
+
+def tally(uint32_t[::1] decided, uint8_t[::1] outcome, const uint32_t[:, ::1] prefixes,
+          const uint8_t[:, ::1] present, const uint32_t[::1] quorums, const uint32_t[::1] block_counts):
+    cdef size_t at = 0, windows = prefixes.shape[0], members = prefixes.shape[1]
+    cdef int status
+    same(present.shape[0], windows)
+    same(present.shape[1], members)
+    for length in (decided.shape[0], outcome.shape[0], quorums.shape[0], block_counts.shape[0]):
+        same(length, windows)
+    with nogil:
+        status = baash_tally_count(&decided[0], &outcome[0], &at, &prefixes[0, 0], &present[0, 0], &quorums[0],
+                                   &block_counts[0], windows, members)
+    check(status, at)
+
+
+# ---- State: entries are rows of four u64, issuers too ----
+
+def entity_lookup(uint64_t[::1] versions, uint8_t[::1] exists, uint64_t[::1] last, const uint64_t[:, ::1] entries,
+                  const uint8_t[:, ::1] keys, uint64_t seed):
+    cdef size_t n = keys.shape[0]
+    shape(keys.shape[0], keys.shape[1], n, 16)
+    for length in (versions.shape[0], exists.shape[0], last.shape[0]):
+        same(length, n)
+    with nogil:
+        baash_entity_lookup(&versions[0], &exists[0], &last[0], <const baash_entity *> &entries[0, 0],
+                            entries.shape[0], &keys[0, 0], n, seed)
+
+
+def entity_upsert(size_t done, size_t used, uint64_t[:, ::1] entries, const uint8_t[:, ::1] keys,
+                  const uint64_t[::1] versions, const uint8_t[::1] exists, const uint64_t[::1] last, uint64_t seed):
+    """(done, used)"""
+    cdef int status
+    cdef size_t n = keys.shape[0]
+    shape(keys.shape[0], keys.shape[1], n, 16)
+    for length in (versions.shape[0], exists.shape[0], last.shape[0]):
+        same(length, n)
+    with nogil:
+        status = baash_entity_upsert(&done, &used, <baash_entity *> &entries[0, 0], entries.shape[0], &keys[0, 0],
+                                     &versions[0], &exists[0], &last[0], n, seed)
+    return done, used, status == BAASH_E_VALUE
+
+
+def entity_remove(size_t used, uint64_t[:, ::1] entries, const uint8_t[:, ::1] keys, uint64_t seed):
+    shape(keys.shape[0], keys.shape[1], keys.shape[0], 16)
+    with nogil:
+        baash_entity_remove(&used, <baash_entity *> &entries[0, 0], entries.shape[0], &keys[0, 0], keys.shape[0], seed)
+    return used
+
+
+def entity_rehash(uint64_t[:, ::1] entries, const uint64_t[:, ::1] old, uint64_t seed):
+    with nogil:
+        baash_entity_rehash(<baash_entity *> &entries[0, 0], entries.shape[0],
+                            <const baash_entity *> &old[0, 0], old.shape[0], seed)
+
+
+cdef class Replay:
+    """A view of the arrays of a replay table; keeps them."""
+
+    cdef baash_replay c
+    cdef object arrays
+
+    def __init__(self, uint32_t[::1] slots, uint64_t[:, ::1] issuers, uint64_t[:, ::1] bitmaps, size_t rows,
+                 uint64_t width, uint64_t seed):
+        shape(issuers.shape[0], issuers.shape[1], bitmaps.shape[0], 4)
+        same(64 * bitmaps.shape[1], width)
+        self.arrays = (slots, issuers, bitmaps)
+        self.c = baash_replay(
+            slots=&slots[0], issuers=<baash_issuer *> &issuers[0, 0], bitmaps=&bitmaps[0, 0],
+            slot_count=slots.shape[0], rows=rows, row_capacity=issuers.shape[0], width=width, seed=seed)
+
+    @property
+    def rows(self):
+        return self.c.rows
+
+    def index(self):
+        baash_replay_index(&self.c)
+
+    def check(self, uint16_t[::1] reasons, const uint8_t[:, ::1] issuers, const uint64_t[::1] sequences):
+        shape(issuers.shape[0], issuers.shape[1], sequences.shape[0], 16)
+        same(reasons.shape[0], sequences.shape[0])
+        with nogil:
+            baash_replay_check(&reasons[0], &self.c, &issuers[0, 0], &sequences[0], sequences.shape[0])
+
+    def mark(self, size_t done, const uint8_t[:, ::1] issuers, const uint64_t[::1] sequences):
+        shape(issuers.shape[0], issuers.shape[1], sequences.shape[0], 16)
+        with nogil:
+            baash_replay_mark(&done, &self.c, &issuers[0, 0], &sequences[0], sequences.shape[0])
+        return done
+
+    def merge(self, size_t done, Replay other not None):
+        with nogil:
+            baash_replay_merge(&done, &self.c, &other.c)
+        return done
+
+
+def state_check(uint16_t[::1] reasons, uint8_t[:, ::1] keys, uint64_t[::1] versions, uint8_t[::1] exists,
+                uint64_t[::1] last, uint32_t[:, ::1] slots, uint64_t[:, ::1] issuers, uint32_t[::1] firsts,
+                const uint64_t[:, ::1] entries, Replay replay not None, const uint8_t[:, ::1] info,
+                const uint8_t[:, ::1] entities, uint64_t first, size_t slot_count):
+    """The number of entities written."""
+    cdef size_t n = info.shape[0], written = 0
+    cdef int status
+    cdef baash_overlay overlay
+    shape(info.shape[0], info.shape[1], n, 64)
+    shape(entities.shape[0], entities.shape[1], n, 32)
+    shape(keys.shape[0], keys.shape[1], n, 16)
+    shape(slots.shape[0], slots.shape[1], 3, slot_count)
+    shape(issuers.shape[0], issuers.shape[1], 2, n)
+    for length in (reasons.shape[0], versions.shape[0], exists.shape[0], last.shape[0], firsts.shape[0]):
+        same(length, n)
+    overlay.slots = &slots[0, 0]
+    overlay.slot_count = slot_count
+    overlay.issuer_rows = &issuers[0, 0]
+    overlay.issuer_highests = &issuers[0, 0] + n
+    overlay.issuer_firsts = &firsts[0]
+    with nogil:
+        status = baash_state_check(&reasons[0], &keys[0, 0], &versions[0], &exists[0], &last[0], &written, &overlay,
+                                   <const baash_entity *> &entries[0, 0], entries.shape[0], &replay.c,
+                                   <const baash_transaction_info *> &info[0, 0], &entities[0, 0], n, first)
+    check(status)
+    return written
+
+
+init()

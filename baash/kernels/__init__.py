@@ -1,0 +1,40 @@
+"""Batch functions over buffers: hashes, trees, blocks, votes, transactions, state. The room that knows ``_core``.
+
+Whole batches go in and come out; no function looks at a single item in Python. The C behind them (``csrc/``) runs without the GIL.
+Hashes are (n, 32) u1. Bytes may be ``bytes``, a memoryview or a C-contiguous array of any type, read-only too. Where there is a
+``kernel``, it is a name from ``available()``; None is the one in use. A ValueError means the caller's shapes, offsets or values
+are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can come from every function that hashes.
+"""
+
+from baash.kernels.blocks import chain_blocks, content_digests, tally
+from baash.kernels.dispatch import KernelInfo, available, current, select
+from baash.kernels.hashing import hash_rows, sha256_batch, sha256_spans
+from baash.kernels.tables import EntityTable, ReplayTable, check_transactions
+from baash.kernels.transactions import encode, entity_hashes, gather, scan, transaction_ids
+from baash.kernels.trees import log_append, log_root, merkle_path, merkle_root_from_path, merkle_roots
+
+__all__ = [
+    "EntityTable",
+    "KernelInfo",
+    "ReplayTable",
+    "available",
+    "chain_blocks",
+    "check_transactions",
+    "content_digests",
+    "current",
+    "encode",
+    "entity_hashes",
+    "gather",
+    "hash_rows",
+    "log_append",
+    "log_root",
+    "merkle_path",
+    "merkle_root_from_path",
+    "merkle_roots",
+    "scan",
+    "select",
+    "sha256_batch",
+    "sha256_spans",
+    "tally",
+    "transaction_ids",
+]

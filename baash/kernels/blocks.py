@@ -1,0 +1,58 @@
+"""Content digests, the chain of block headers, and the count of votes. Used through ``baash.kernels``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from baash import _core
+from baash.kernels.arrays import U1, U4, Bytes, Integers, as_bytes, as_column, as_rows, room_for_hashes
+from baash.kernels.dispatch import number
+
+ENTRY_BYTES = 40  # records.BLOCK_ENTRY
+ROW_BYTES = 128  # records.BLOCK_ROW
+
+
+def content_digests(entries: npt.NDArray[Any], cluster: int, kernel: str | None = None) -> U1:
+    """(m, 32): content digests (``docs/ledger-format.md`` section 4) of ``entries``, BLOCK_ENTRY (m), of one cluster."""
+    source = as_rows(entries, ENTRY_BYTES)
+    out = room_for_hashes(len(source))
+    _core.block_contents(out, source, cluster, number(kernel))
+    return out
+
+
+def chain_blocks(rows: npt.NDArray[Any], height: int, parent: Bytes, kernel: str | None = None) -> U1:
+    """(n, 32): hashes of block headers. ``rows``, BLOCK_ROW (n), gets ``height`` + i and each parent, in place.
+
+    ``parent``: 32 bytes, the hash before the first (zeros at height 0).
+    """
+    target = as_rows(rows, ROW_BYTES, copy=False)
+    out = room_for_hashes(len(target))
+    _core.block_chain(out, target, height, as_bytes(parent), number(kernel))
+    return out
+
+
+def tally(
+    prefixes: npt.NDArray[Any], present: npt.NDArray[Any], quorums: Integers, block_counts: Integers
+) -> tuple[U4, U1]:
+    """Count the votes of many windows: (decided u4 (w), status u1 (w)).
+
+    ``prefixes`` (w, m); ``present`` (w, m): 0 missing (may still come), 1 given, 2 has none to give (said so, is dead, or the
+    window has fewer members than the array is wide); ``quorums``, ``block_counts`` (w) or one number.
+
+    decided: the largest p, at most the block count, that ``quorum`` given votes gave or exceeded; 0 if fewer are given. It never
+    falls when more votes come.
+    status: 1 settled (quorum reached, and no missing vote can change ``decided``); 2 failed (quorum not reached, and not even if
+    all missing votes came); 0 open (everything else). ``csrc/tally/tally.c`` has the reasoning. ValueError: quorum 0.
+    """
+    given = np.ascontiguousarray(prefixes, dtype=np.uint32)
+    there = np.ascontiguousarray(present, dtype=np.uint8)
+    if given.ndim != 2:
+        raise ValueError(f"prefixes need the shape (windows, members), not {given.shape}")
+    decided = np.empty(len(given), dtype=np.uint32)
+    status = np.empty(len(given), dtype=np.uint8)
+    needed, caps = as_column(quorums, np.uint32, len(given)), as_column(block_counts, np.uint32, len(given))
+    _core.tally(decided, status, given, there, needed, caps)
+    return decided, status

@@ -1,0 +1,132 @@
+"""Records in bulk: their form, their bytes, their hashes (``docs/ledger-format.md`` section 3). Used through ``baash.kernels``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from baash import _core
+from baash.kernels.arrays import (
+    I8,
+    TRANSACTION_INFO,
+    U1,
+    Bytes,
+    Integers,
+    as_bytes,
+    as_column,
+    as_info_rows,
+    as_offsets,
+    as_rows,
+    as_u8,
+    room_for_hashes,
+)
+from baash.kernels.dispatch import number
+
+_TYPICAL_BYTES = 512  # of a record: the first guess at how many a buffer holds
+
+# Why columns cannot become a record, by number of records.Reason.
+_REFUSED = {
+    4: "unknown operation",
+    6: "offsets do not ascend or lead outside",
+    8: "entity name empty, longer than 4,096 bytes, or outside its buffer",
+    9: "CREATE, USE and NOTE must carry the version 'any'",
+    10: "the top bit of the issuer says that it is a key, and a key must sign",
+    12: "payload of more than 16,777,216 bytes, or more than 4,096 references",
+}
+
+
+def scan(records: Bytes, limit: int | None = None) -> tuple[npt.NDArray[Any], int, int]:
+    """Check the form of records that lie one behind the other: (info, reason, at).
+
+    info: TRANSACTION_INFO (n) of the good ones before the first bad one; reason: 0, or ``records.Reason`` of the record at index
+    ``at`` (= n). ``limit``: look at so many at most. What is checked in which order: ``csrc/transaction/scan.c``; not checked are an
+    issuer's key against its id and the signature. Any bytes are legal input.
+    """
+    buffer = as_bytes(records)
+    most = len(buffer) // 72 + 1  # the smallest record has 72 bytes
+    most = most if limit is None else min(most, max(limit, 0))
+    info = np.empty(min(most, len(buffer) // _TYPICAL_BYTES + 16), dtype=TRANSACTION_INFO)
+    count, position, reason, full = 0, 0, 0, True
+    while full:
+        room = info.view(np.uint8).reshape(-1, TRANSACTION_INFO.itemsize)
+        count, position, reason, full = _core.transaction_scan(room, count, position, buffer)
+        if not full or len(info) == most:
+            break
+        larger = np.empty(min(most, 2 * len(info)), dtype=TRANSACTION_INFO)
+        larger[:count] = info[:count]
+        info = larger
+    return (info[:count] if 2 * count > len(info) else info[:count].copy()), reason, count
+
+
+def encode(
+    operations: Integers,
+    sequences: Integers,
+    times_ns: Integers,
+    expected_versions: Integers,
+    issuer: Bytes,
+    entities: tuple[Bytes, Integers],
+    payloads: tuple[Bytes, Integers],
+    payload_types: Integers,
+    references: tuple[npt.NDArray[Any], Integers] | None = None,
+) -> tuple[U1, I8]:
+    """Unsigned records: (bytes u1, offsets i8 (n + 1)).
+
+    Columns of n, or one number for all: operations, sequences, times_ns, expected_versions, payload_types. ``issuer``: 16 bytes, top
+    bit clear. ``entities``, ``payloads``: bytes and n + 1 offsets; ``references``: hashes (k, 32) and n + 1 offsets in hashes.
+    ValueError names the first transaction that cannot be a record, and why.
+    """
+    entity_offsets, payload_offsets = as_offsets(entities[1]), as_offsets(payloads[1])
+    count = len(entity_offsets) - 1
+    table: npt.NDArray[Any] = np.zeros((0, 32), dtype=np.uint8)
+    reference_offsets: Integers = np.zeros(count + 1, dtype=np.uint64)
+    if references is not None:
+        table, reference_offsets = references
+    columns = _core.Columns(
+        as_column(operations, np.uint8, count),
+        as_column(sequences, np.uint64, count),
+        as_column(times_ns, np.uint64, count),
+        as_column(expected_versions, np.uint64, count),
+        as_bytes(issuer),
+        as_bytes(entities[0]),
+        entity_offsets,
+        as_bytes(payloads[0]),
+        payload_offsets,
+        as_column(payload_types, np.uint16, count),
+        as_rows(table, 32),
+        as_offsets(reference_offsets),
+    )
+    ends = np.empty(count + 1, dtype=np.uint64)
+    reason, at = columns.sizes(ends)
+    if reason:
+        raise ValueError(f"transaction {at} cannot be encoded: {_REFUSED[reason]}")
+    records = np.empty(int(ends[-1]), dtype=np.uint8)
+    columns.encode(records, ends)
+    return records, ends.view(np.int64)
+
+
+def gather(source: Bytes, starts: Integers, lengths: Integers) -> U1:
+    """The spans ``source[starts[i]:starts[i] + lengths[i]]``, copied one behind the other. ValueError: out of bounds."""
+    buffer, begins, sizes = as_bytes(source), as_u8(starts), as_u8(lengths)
+    if len(sizes) and int(sizes.max()) > len(buffer):
+        raise ValueError(f"span {int(sizes.argmax())} lies outside its buffer")
+    out = np.empty(int(sizes.sum()), dtype=np.uint8)
+    _core.gather(out, buffer, begins, sizes)
+    return out
+
+
+def transaction_ids(records: Bytes, info: npt.NDArray[Any], kernel: str | None = None) -> U1:
+    """(n, 32): SHA-256 of each record that ``info``, TRANSACTION_INFO (n), describes."""
+    return _part_hashes(records, info, False, kernel)
+
+
+def entity_hashes(records: Bytes, info: npt.NDArray[Any], kernel: str | None = None) -> U1:
+    """(n, 32): SHA-256(00 02 ‖ name) of each record's entity."""
+    return _part_hashes(records, info, True, kernel)
+
+
+def _part_hashes(records: Bytes, info: npt.NDArray[Any], entities: bool, kernel: str | None) -> U1:
+    out = room_for_hashes(len(info))
+    _core.transaction_hashes(out, as_bytes(records), as_info_rows(info), entities, number(kernel))
+    return out

@@ -1,0 +1,118 @@
+"""How fast the kernels are: ``pytest bench/bench_kernels.py`` (smoke size), ``BAASH_BENCH=full`` for sizes that mean something.
+
+Throughput is bytes hashed, or items, by the time of the best round; hashlib, one message at a time, stands beside the kernels. One
+thread, data in memory, seed 1. ``--benchmark-json FILE`` writes what was measured with the CPU and the kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+from baash import kernels
+from baash.records import ANY_VERSION
+
+FULL = os.environ.get("BAASH_BENCH") == "full"
+BYTES = 8 << 20 if FULL else 64 << 10
+ITEMS = 100_000 if FULL else 1_000
+READY = [kernel.name for kernel in kernels.available() if kernel.state == "ready"]
+RANDOM = np.random.default_rng(1)
+
+
+def run(benchmark: Any, work: Any, unit: str, amount: int, **more: Any) -> Any:
+    """Measure ``work`` and note ``amount`` of ``unit`` a second."""
+    result = benchmark.pedantic(work, rounds=7 if FULL else 2, warmup_rounds=1)
+    if benchmark.stats:  # none under --benchmark-disable
+        benchmark.extra_info.update({f"{unit}_per_s": amount / benchmark.stats.stats.min, "full": FULL, **more})
+    return result
+
+
+@pytest.mark.parametrize("size", [64, 100, 1000, 16384])
+@pytest.mark.parametrize("kernel", [*READY, "hashlib"])
+def test_sha256(benchmark: Any, kernel: str, size: int) -> None:
+    benchmark.group = f"sha256 {size} bytes"
+    count = max(BYTES // size, 4)
+    data = RANDOM.integers(0, 256, count * size, dtype=np.uint8)
+    starts, lengths = np.arange(count) * size, np.full(count, size)
+    if kernel == "hashlib":
+        messages = [data[start : start + size].tobytes() for start in starts]
+        run(benchmark, lambda: [hashlib.sha256(m).digest() for m in messages], "bytes", count * size, kernel=kernel)
+    else:
+        run(
+            benchmark,
+            lambda: kernels.sha256_spans(data, starts, lengths, kernel=kernel),
+            "bytes",
+            count * size,
+            kernel=kernel,
+        )
+
+
+@pytest.mark.parametrize("kernel", READY)
+@pytest.mark.parametrize("size", [4, ITEMS])
+def test_merkle_roots(benchmark: Any, kernel: str, size: int) -> None:
+    leaves = RANDOM.integers(0, 256, (ITEMS, 32), dtype=np.uint8)
+    offsets = np.append(np.arange(0, ITEMS, size), ITEMS)
+    run(benchmark, lambda: kernels.merkle_roots(leaves, offsets, kernel=kernel), "leaves", ITEMS, kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", READY)
+def test_log_append(benchmark: Any, kernel: str) -> None:
+    leaves = RANDOM.integers(0, 256, (ITEMS, 32), dtype=np.uint8)
+    frontier = np.zeros((64, 32), dtype=np.uint8)
+    run(benchmark, lambda: kernels.log_append(frontier, 0, leaves, kernel=kernel), "leaves", ITEMS, kernel=kernel)
+
+
+def records_of(payload_bytes: int) -> Any:
+    names = (np.arange(ITEMS, dtype="<u8").view(np.uint8), np.arange(ITEMS + 1) * 8)
+    payloads = (np.zeros(ITEMS * payload_bytes, dtype=np.uint8), np.arange(ITEMS + 1) * payload_bytes)
+    return kernels.encode(1, np.arange(ITEMS), 0, ANY_VERSION, bytes(16), names, payloads, 0)[0]
+
+
+def test_encode(benchmark: Any) -> None:
+    run(benchmark, lambda: records_of(200), "transactions", ITEMS)
+
+
+def test_scan(benchmark: Any) -> None:
+    records = records_of(200)
+    assert len(run(benchmark, lambda: kernels.scan(records), "transactions", ITEMS)[0]) == ITEMS
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_check_transactions(benchmark: Any, filled: bool) -> None:
+    """Every transaction creates an entity; against an empty state and against one of a million entities (full size)."""
+    records = records_of(0)
+    info, _, _ = kernels.scan(records)
+    entities = kernels.entity_hashes(records, info)
+    table, replay = kernels.EntityTable(), kernels.ReplayTable()
+    if filled:
+        others = RANDOM.integers(0, 256, (10 * ITEMS, 16), dtype=np.uint8)
+        table.upsert(
+            others, np.ones(len(others)).astype("u8"), np.ones(len(others), dtype=bool), np.zeros(len(others), "u8")
+        )
+    reasons, *_ = run(
+        benchmark, lambda: kernels.check_transactions(table, replay, info, entities), "transactions", ITEMS
+    )
+    assert not reasons.any()
+
+
+def test_upsert_and_lookup(benchmark: Any) -> None:
+    keys = RANDOM.integers(0, 256, (ITEMS, 16), dtype=np.uint8)
+    ones, there = np.ones(ITEMS, dtype="u8"), np.ones(ITEMS, dtype=bool)
+
+    def work() -> None:
+        table = kernels.EntityTable()
+        table.upsert(keys, ones, there, ones)
+        table.lookup(keys)
+
+    run(benchmark, work, "entities", ITEMS)
+
+
+def test_tally(benchmark: Any) -> None:
+    windows = ITEMS // 10
+    prefixes = RANDOM.integers(0, 9, (windows, 8))
+    present = RANDOM.integers(0, 2, (windows, 8))
+    run(benchmark, lambda: kernels.tally(prefixes, present, 5, 8), "windows", windows)

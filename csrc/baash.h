@@ -1,0 +1,238 @@
+/* BAASH's kernels: whole batches in, whole batches out.
+ *
+ * Every function: results first, then inputs, each array before its length, then choices. Returns a baash_status.
+ * The caller owns all memory, scratch included; nothing is allocated, kept, locked or called back. All functions may
+ * run in many threads at once on different outputs. Unless said otherwise nothing overlaps, arrays of integers are
+ * aligned, and an array of length 0 may be NULL. Input bytes may be hostile: what they say is checked before use.
+ *
+ * `at` (where there is one) is set on failure to the index of the first item that caused it.
+ * `kernel` is a number from baash_sha256_info, or BAASH_CHOSEN. A hash is 32 bytes, a row of hashes lies in one piece.
+ * The formats are those of docs/ledger-format.md; all integers little-endian.
+ */
+#ifndef BAASH_H
+#define BAASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define BAASH_API __attribute__((visibility("default")))
+#else
+#define BAASH_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum baash_status {
+    BAASH_OK = 0,
+    BAASH_E_RANGE = 1, /* a span lies outside its buffer */
+    BAASH_E_ORDER = 2, /* offsets do not ascend */
+    BAASH_E_KERNEL = 3, /* no such kernel, or it cannot run here */
+    BAASH_E_FULL = 4, /* no room: *done says how many items were taken; grow and go on from there */
+    BAASH_E_VALUE = 5, /* a value is outside its limits */
+} baash_status;
+
+/* ---- SHA-256 (FIPS 180-4) ---- */
+
+#define BAASH_CHOSEN (-1)
+
+enum { BAASH_CPU_SSSE3 = 1, BAASH_CPU_SSE41 = 2, BAASH_CPU_SHA = 4, BAASH_CPU_AVX2 = 8, BAASH_CPU_AVX512 = 16 };
+
+typedef enum baash_kernel_state {
+    BAASH_KERNEL_READY = 0,
+    BAASH_KERNEL_UNTRIED = 1, /* baash_sha256_init has not run */
+    BAASH_KERNEL_NOT_BUILT = 2,
+    BAASH_KERNEL_CPU_CANNOT = 3,
+    BAASH_KERNEL_FAILED = 4, /* its self-test gave a wrong hash */
+} baash_kernel_state;
+
+typedef struct baash_kernel_info {
+    const char *name;
+    uint32_t cpu_bits; /* what it needs of BAASH_CPU_* */
+    int lanes; /* messages in flight at once */
+    int state; /* baash_kernel_state */
+    const char *reason;
+} baash_kernel_info;
+
+/* Looks at the CPU, tests every kernel that can run, chooses the fastest. Once, before other threads start; without
+ * it the portable kernel runs. `cpu_mask` hides CPU features (tests); UINT32_MAX hides none. */
+BAASH_API int baash_sha256_init(uint32_t cpu_mask);
+/* Kernels are numbered from 0; BAASH_E_KERNEL behind the last. */
+BAASH_API int baash_sha256_info(baash_kernel_info *info, int kernel);
+BAASH_API int baash_sha256_chosen(void);
+BAASH_API int baash_sha256_choose(int kernel);
+
+/* out[count × 32]: hash of data[starts[i] … starts[i] + lengths[i]). Spans may overlap and come in any order. */
+BAASH_API int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
+                                 const uint64_t *starts, const uint64_t *lengths, size_t count, int kernel);
+/* out[count × 32]: hash of data[offsets[i] … offsets[i + 1]); count + 1 ascending offsets. */
+BAASH_API int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
+                                 const uint64_t *offsets, size_t count, int kernel);
+/* out[count × 32]: hash of the first row_bytes of each of `count` rows of `stride` bytes; row_bytes <= stride. */
+BAASH_API int baash_sha256_rows(uint8_t *out, const uint8_t *rows, size_t stride, size_t count, size_t row_bytes,
+                                int kernel);
+
+/* ---- Merkle trees (RFC 9162 section 2.1; leaves are leaf hashes already) ---- */
+
+/* roots[trees × 32]: tree i over leaves offsets[i] … offsets[i + 1). work[leaves × 32]: a copy of the leaves,
+ * overwritten. sizes[trees]: scratch. */
+BAASH_API int baash_merkle_roots(uint8_t *roots, size_t *at, uint8_t *work, size_t leaves, uint64_t *sizes,
+                                 const uint64_t *offsets, size_t trees, int kernel);
+/* path[64 × 32], *path_rows: inclusion path of leaf `index` (section 2.1.3.1). work[leaves × 32]: as above. */
+BAASH_API int baash_merkle_path(uint8_t *path, size_t *path_rows, uint8_t *work, size_t leaves, uint64_t index,
+                                int kernel);
+/* root[32] that `path` leads to from leaf[32] number `index` of `size`; BAASH_E_VALUE: the path has a wrong length. */
+BAASH_API int baash_merkle_fold(uint8_t *root, const uint8_t *leaf, uint64_t index, uint64_t size, const uint8_t *path,
+                                size_t path_rows, int kernel);
+/* Appends leaves to a tree of `size` leaves. frontier[64 × 32], in and out: row k holds the root of the perfect
+ * subtree of 2^k leaves for each set bit k of the size, zeros elsewhere. work[(count + 1) × 32]: scratch. */
+BAASH_API int baash_merkle_append(uint8_t *frontier, uint8_t *work, uint64_t size, const uint8_t *leaves, size_t count,
+                                  int kernel);
+/* root[32] of the tree that `frontier` and `size` describe. */
+BAASH_API int baash_merkle_frontier(uint8_t *root, const uint8_t *frontier, uint64_t size, int kernel);
+
+/* ---- Transactions ---- */
+
+/* baash.records.TRANSACTION_INFO */
+typedef struct baash_transaction_info {
+    uint64_t start, sequence, expected_version;
+    uint8_t issuer[16];
+    uint32_t total_bytes, payload_bytes, payload_start;
+    uint16_t entity_bytes, flags, reference_count, payload_type;
+    uint8_t operation, pad[3];
+} baash_transaction_info;
+
+/* Checks the form of records from *position on, one behind the other. info[*count …] is filled, *count and *position
+ * go forward past every good record; *reason is 0, or (baash.records.Reason) why the record at *position is not one.
+ * BAASH_E_FULL: info has room for `capacity` and there is more; call again with a larger copy. */
+BAASH_API int baash_transaction_scan(baash_transaction_info *info, size_t *count, uint64_t *position, int *reason,
+                                     size_t capacity, const uint8_t *records, size_t records_bytes);
+
+/* What baash_transaction_sizes and _encode put into unsigned records; entities, payloads and references by count + 1
+ * ascending offsets (reference offsets count references). */
+typedef struct baash_transaction_columns {
+    const uint8_t *operations;
+    const uint64_t *sequences, *times_ns, *expected_versions;
+    const uint8_t *issuer; /* 16 bytes, top bit clear */
+    const uint8_t *entities, *payloads, *references;
+    const uint64_t *entity_offsets, *payload_offsets, *reference_offsets;
+    const uint16_t *payload_types;
+    size_t entities_bytes, payloads_bytes, references_count, count;
+} baash_transaction_columns;
+
+/* offsets[count + 1] of the records, after all columns were checked; *limit names the Reason on BAASH_E_VALUE. */
+BAASH_API int baash_transaction_sizes(uint64_t *offsets, size_t *at, int *limit,
+                                      const baash_transaction_columns *columns);
+/* records[offsets[count]]: the bytes. Only after baash_transaction_sizes gave BAASH_OK for the same columns. */
+BAASH_API int baash_transaction_encode(uint8_t *records, const uint64_t *offsets,
+                                       const baash_transaction_columns *columns);
+
+/* out[sum of lengths]: the spans one behind the other. */
+BAASH_API int baash_transaction_gather(uint8_t *out, size_t *at, size_t out_bytes, const uint8_t *data,
+                                       size_t data_bytes, const uint64_t *starts, const uint64_t *lengths,
+                                       size_t count);
+/* out[count × 32]: ids of the records that info describes, */
+BAASH_API int baash_transaction_ids(uint8_t *out, size_t *at, const uint8_t *records, size_t records_bytes,
+                                    const baash_transaction_info *info, size_t count, int kernel);
+/* and the hashes of their entities. */
+BAASH_API int baash_transaction_entities(uint8_t *out, size_t *at, const uint8_t *records, size_t records_bytes,
+                                         const baash_transaction_info *info, size_t count, int kernel);
+
+/* ---- Blocks ---- */
+
+/* out[count × 32]: content digests of entries[count × 40] (baash.records.BLOCK_ENTRY) of one cluster. */
+BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t count, uint32_t cluster, int kernel);
+/* rows[count × 128] (baash.records.BLOCK_ROW), in order: height + i and the parent are written, hashes[count × 32]
+ * taken. parent[32] is that of the first. */
+BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
+                                int kernel);
+
+/* ---- Votes ---- */
+
+enum { BAASH_VOTE_MISSING = 0, BAASH_VOTE_GIVEN = 1, BAASH_VOTE_NONE = 2 };
+enum { BAASH_TALLY_OPEN = 0, BAASH_TALLY_SETTLED = 1, BAASH_TALLY_FAILED = 2 };
+
+/* decided[windows], status[windows]: see csrc/tally/tally.c. prefixes, present: windows × members, row by row.
+ * BAASH_E_VALUE: a quorum of 0, or a `present` that is none of BAASH_VOTE_*; *at is the window. */
+BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, size_t *at, const uint32_t *prefixes,
+                                const uint8_t *present, const uint32_t *quorums, const uint32_t *block_counts,
+                                size_t windows, size_t members);
+
+/* ---- State ----
+ *
+ * Hash tables with open addressing in memory of the caller. `seed`: any number, the same for all calls on a table;
+ * one that nobody outside knows keeps chosen keys from piling up. No result depends on it. */
+
+#define BAASH_EXISTS (UINT64_C(1) << 63)
+
+typedef struct baash_entity {
+    uint64_t key[2];
+    uint64_t word; /* version | BAASH_EXISTS; 0: an empty entry */
+    uint64_t last;
+} baash_entity;
+
+/* entries[capacity]: a power of two, at least one entry empty. keys: count × 16. Unknown keys: 0, 0, 0. */
+BAASH_API int baash_entity_lookup(uint64_t *versions, uint8_t *exists, uint64_t *last, const baash_entity *entries,
+                                  size_t capacity, const uint8_t *keys, size_t count, uint64_t seed);
+/* *used: entries in use, in and out. BAASH_E_FULL at 70 %; BAASH_E_VALUE for a version of 2^63 or more, or for
+ * version 0 of what does not exist (that is what an absent entry says). *done items were taken in both cases. */
+BAASH_API int baash_entity_upsert(size_t *done, size_t *used, baash_entity *entries, size_t capacity,
+                                  const uint8_t *keys, const uint64_t *versions, const uint8_t *exists,
+                                  const uint64_t *last, size_t count, uint64_t seed);
+/* Forgets keys; unknown ones are no error. */
+BAASH_API int baash_entity_remove(size_t *used, baash_entity *entries, size_t capacity, const uint8_t *keys,
+                                  size_t count, uint64_t seed);
+/* Puts all of old[old_capacity] into entries[capacity], which is zeros and large enough. */
+BAASH_API int baash_entity_rehash(baash_entity *entries, size_t capacity, const baash_entity *old, size_t old_capacity,
+                                  uint64_t seed);
+
+typedef struct baash_issuer {
+    uint64_t id[2];
+    uint64_t highest; /* largest sequence number decided */
+    uint64_t spare;
+} baash_issuer;
+
+/* Per issuer a ring of `width` bits (RFC 6479): bit s % width says that s is decided, s in (highest - width, highest]. */
+typedef struct baash_replay {
+    uint32_t *slots; /* slot_count, a power of two, at least 2 × row_capacity: row + 1, or 0 */
+    baash_issuer *issuers; /* row_capacity */
+    uint64_t *bitmaps; /* row_capacity × width / 64, zeros in rows not used */
+    size_t slot_count, rows, row_capacity;
+    uint64_t width; /* a multiple of 64 */
+    uint64_t seed;
+} baash_replay;
+
+/* reasons[count]: 0, REPLAYED or TOO_OLD. issuers: count × 16. */
+BAASH_API int baash_replay_check(uint16_t *reasons, const baash_replay *replay, const uint8_t *issuers,
+                                 const uint64_t *sequences, size_t count);
+/* BAASH_E_FULL: no row for one more issuer. */
+BAASH_API int baash_replay_mark(size_t *done, baash_replay *replay, const uint8_t *issuers, const uint64_t *sequences,
+                                size_t count);
+/* Marks all that `other`, of the same width, has marked, from its row *done on. */
+BAASH_API int baash_replay_merge(size_t *done, baash_replay *replay, const baash_replay *other);
+/* Fills slots (zeros before) from the issuers. */
+BAASH_API int baash_replay_index(baash_replay *replay);
+
+/* What baash_state_check notes down while it goes through `count` transactions. */
+typedef struct baash_overlay {
+    uint32_t *slots; /* 3 × slot_count, zeros */
+    size_t slot_count; /* a power of two, at least 2 × count */
+    uint64_t *issuer_rows; /* count */
+    uint64_t *issuer_highests; /* count */
+    uint32_t *issuer_firsts; /* count */
+} baash_overlay;
+
+/* reasons[count]: each transaction judged, in order, against table, replay and the valid ones before it; replays
+ * before rules. entities: count × 32. The new state of the *written entities, each once: keys[count × 16],
+ * versions, exists, last[count] (first + index of its last write). Neither table nor replay changes. */
+BAASH_API int baash_state_check(uint16_t *reasons, uint8_t *keys, uint64_t *versions, uint8_t *exists, uint64_t *last,
+                                size_t *written, baash_overlay *overlay, const baash_entity *entries, size_t capacity,
+                                const baash_replay *replay, const baash_transaction_info *info, const uint8_t *entities,
+                                size_t count, uint64_t first);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

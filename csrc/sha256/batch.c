@@ -1,0 +1,60 @@
+/* The three shapes of a batch: spans, ascending offsets, rows. All bounds are checked here, before a kernel runs. */
+#include "sha256.h"
+
+int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *starts,
+                       const uint64_t *lengths, size_t count, int kernel) {
+    baash_sha256_fn *hash = baash_sha256_get(kernel);
+    if (!hash) {
+        return BAASH_E_KERNEL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (lengths[i] > data_bytes || starts[i] > data_bytes - lengths[i]) {
+            *at = i;
+            return BAASH_E_RANGE;
+        }
+    }
+    hash(out, data, starts, lengths, count);
+    return BAASH_OK;
+}
+
+int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *offsets,
+                       size_t count, int kernel) {
+    baash_sha256_fn *hash = baash_sha256_get(kernel);
+    uint64_t lengths[SHA256_CHUNK];
+    if (!hash) {
+        return BAASH_E_KERNEL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (offsets[i + 1] < offsets[i] || offsets[i + 1] > data_bytes) {
+            *at = i;
+            return offsets[i + 1] < offsets[i] ? BAASH_E_ORDER : BAASH_E_RANGE;
+        }
+    }
+    for (size_t done = 0; done < count; done += SHA256_CHUNK) {
+        size_t n = count - done < SHA256_CHUNK ? count - done : SHA256_CHUNK;
+        for (size_t i = 0; i < n; i++) {
+            lengths[i] = offsets[done + i + 1] - offsets[done + i];
+        }
+        hash(out + 32 * done, data, offsets + done, lengths, n);
+    }
+    return BAASH_OK;
+}
+
+int baash_sha256_rows(uint8_t *out, const uint8_t *rows, size_t stride, size_t count, size_t row_bytes, int kernel) {
+    baash_sha256_fn *hash = baash_sha256_get(kernel);
+    uint64_t starts[SHA256_CHUNK], lengths[SHA256_CHUNK];
+    if (!hash) {
+        return BAASH_E_KERNEL;
+    }
+    if (row_bytes > stride) {
+        return BAASH_E_VALUE;
+    }
+    for (size_t i = 0; i < SHA256_CHUNK && i < count; i++) {
+        starts[i] = stride * i, lengths[i] = row_bytes;
+    }
+    for (size_t done = 0; done < count; done += SHA256_CHUNK) {
+        size_t n = count - done < SHA256_CHUNK ? count - done : SHA256_CHUNK;
+        hash(out + 32 * done, rows + stride * done, starts, lengths, n);
+    }
+    return BAASH_OK;
+}

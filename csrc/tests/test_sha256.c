@@ -1,0 +1,130 @@
+/* Every kernel against the vectors and against each other; what may be chosen; bounds. */
+#include "../sha256/sha256.h"
+#include "test.h"
+
+static int kernels(void) {
+    baash_kernel_info info;
+    int n = 0;
+    while (baash_sha256_info(&info, n) == BAASH_OK) {
+        n++;
+    }
+    return n;
+}
+
+static void test_vectors(FILE *file) {
+    uint8_t message[400], expected[32], hash[32];
+    size_t bytes, at, seen = 0;
+    for (; next_vector(file, message, &bytes, expected); seen++) {
+        for (int k = 0; k < kernels(); k++) {
+            uint8_t *exact = memcpy(room(bytes), message, bytes);
+            uint64_t start = 0, length = bytes;
+            if (baash_sha256_get(k)) {
+                CHECK(baash_sha256_spans(hash, &at, exact, bytes, &start, &length, 1, k) == BAASH_OK);
+                CHECK(memcmp(hash, expected, 32) == 0);
+            }
+            free(exact);
+        }
+    }
+    CHECK(seen > 30);
+}
+
+/* Random spans of an exactly sized buffer: all kernels give what one hash at a time by the portable kernel gives. */
+static void test_ragged(void) {
+    uint64_t seed = 1;
+    for (int round = 0; round < 60; round++) {
+        size_t bytes = draw(&seed) % 2000, count = draw(&seed) % 40, at;
+        uint8_t *data = room(bytes), *hashes = room(32 * count), *one = room(32 * count);
+        uint64_t *starts = room(8 * count), *lengths = room(8 * count);
+        for (size_t i = 0; i < bytes; i++) {
+            data[i] = (uint8_t)draw(&seed);
+        }
+        for (size_t i = 0; i < count; i++) {
+            starts[i] = draw(&seed) % (bytes + 1);
+            lengths[i] = draw(&seed) % (bytes - starts[i] + 1);
+            CHECK(baash_sha256_spans(one + 32 * i, &at, data, bytes, starts + i, lengths + i, 1, 0) == BAASH_OK);
+        }
+        for (int k = 0; k < kernels(); k++) {
+            if (baash_sha256_get(k)) {
+                CHECK(baash_sha256_spans(hashes, &at, data, bytes, starts, lengths, count, k) == BAASH_OK);
+                CHECK(memcmp(hashes, one, 32 * count) == 0);
+            }
+        }
+        free(data), free(hashes), free(one), free(starts), free(lengths);
+    }
+}
+
+static void test_bounds(void) {
+    uint8_t data[8] = {0}, out[96];
+    uint64_t starts[] = {0, 8, 4}, lengths[] = {8, 0, 5}, huge[] = {0, UINT64_MAX, 2};
+    uint64_t descending[] = {0, 4, 3}, beyond[] = {0, 4, 9};
+    size_t at = 9;
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 3, BAASH_CHOSEN) == BAASH_E_RANGE && at == 2);
+    CHECK(baash_sha256_spans(out, &at, data, 8, huge, lengths, 2, BAASH_CHOSEN) == BAASH_E_RANGE && at == 1);
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, huge, 2, BAASH_CHOSEN) == BAASH_E_RANGE && at == 1);
+    CHECK(baash_sha256_batch(out, &at, data, 8, descending, 2, BAASH_CHOSEN) == BAASH_E_ORDER && at == 1);
+    CHECK(baash_sha256_batch(out, &at, data, 8, beyond, 2, BAASH_CHOSEN) == BAASH_E_RANGE && at == 1);
+    CHECK(baash_sha256_rows(out, data, 4, 2, 5, BAASH_CHOSEN) == BAASH_E_VALUE);
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 2, kernels()) == BAASH_E_KERNEL);
+}
+
+/* Kernels that are wrong in ways that real ones are. */
+static void swapped_neighbours(uint8_t *out, const uint8_t *data, const uint64_t *starts, const uint64_t *lengths,
+                               size_t count) {
+    baash_sha256_spans_portable(out, data, starts, lengths, count);
+    for (size_t i = 100; i + 1 < count && i < 102; i += 2) {
+        uint8_t hash[32];
+        memcpy(hash, out + 32 * i, 32);
+        memcpy(out + 32 * i, out + 32 * i + 32, 32);
+        memcpy(out + 32 * i + 32, hash, 32);
+    }
+}
+
+static void wrong_at_one_edge(uint8_t *out, const uint8_t *data, const uint64_t *starts, const uint64_t *lengths,
+                              size_t count) {
+    baash_sha256_spans_portable(out, data, starts, lengths, count);
+    for (size_t i = 0; i < count; i++) {
+        out[32 * i] ^= lengths[i] % 64 == 56;
+    }
+}
+
+static void aligned_down(uint8_t *out, const uint8_t *data, const uint64_t *starts, const uint64_t *lengths,
+                         size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint64_t start = starts[i] & ~UINT64_C(15);
+        baash_sha256_spans_portable(out + 32 * i, data, &start, lengths + i, 1);
+    }
+}
+
+static void test_selection(void) {
+    CHECK(baash_sha256_selftest(baash_sha256_spans_portable));
+    CHECK(!baash_sha256_selftest(swapped_neighbours));
+    CHECK(!baash_sha256_selftest(wrong_at_one_edge));
+    CHECK(!baash_sha256_selftest(aligned_down));
+    for (uint32_t mask = 0; mask < 32; mask++) { /* every subset of what CPUs can do */
+        baash_kernel_info info;
+        uint32_t bits = baash_cpu_bits() & mask;
+        CHECK(baash_sha256_init(mask) == BAASH_OK);
+        for (int k = 0; k < kernels(); k++) {
+            CHECK(baash_sha256_info(&info, k) == BAASH_OK);
+            int can = (info.cpu_bits & bits) == info.cpu_bits;
+            CHECK(info.state == BAASH_KERNEL_NOT_BUILT || (info.state == BAASH_KERNEL_READY) == can);
+            CHECK((baash_sha256_choose(k) == BAASH_OK) == (info.state == BAASH_KERNEL_READY));
+        }
+    }
+    CHECK(baash_sha256_init(UINT32_MAX) == BAASH_OK);
+}
+
+int main(int argc, char **argv) {
+    uint8_t hash[32], empty[1] = {0};
+    uint64_t nothing = 0;
+    size_t at;
+    CHECK(baash_sha256_spans(hash, &at, empty, 0, &nothing, &nothing, 1, BAASH_CHOSEN) == BAASH_OK);
+    CHECK(hash[0] == 0xe3); /* the portable kernel works before init */
+    test_selection();
+    FILE *file = open_vectors(argc, argv, "sha256.txt");
+    test_vectors(file);
+    fclose(file);
+    test_ragged();
+    test_bounds();
+    return 0;
+}
