@@ -1,0 +1,309 @@
+"""Windows in flight: asked of sub-clusters, tallied, tried again, settled. The greater half of protocol 2.
+
+Theory. Votes are prefixes; the recount has three answers. *Settled*: no vote that is missing could change what is decided.
+*Open*: wait. Neither, and nobody left who could answer in time: a new attempt with one more node, up to c times, and then
+the storage validator, who looks at the shared ledger alone. A window lost from block p on gives back what follows p; a
+transaction is rejected only on the word of more than f validators, or of the storage validator.
+
+  in flight (attempt 0 … c, appeal) → settled → taken into a round
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from baash.errors import PeerError
+from baash.protocol import certificate as certificates
+from baash.protocol import quorum, windows
+from baash.protocol.certificate import Certificate
+from baash.protocol.events import Effect, Fail, Report, Send
+from baash.protocol.messages import Message, rows
+from baash.protocol.queues import Lot, Queues
+from baash.protocol.sub_clusters import SubClusters
+from baash.protocol.view import View
+from baash.protocol.windows import Delta, Window
+from baash.records import VOTE, Answer, Decider, Reason
+
+PATIENCE_NS = 120_000_000_000  # how long a storage validator that is alive may take
+FRUITLESS_MAX = 8  # windows in a row that were lost whole without a transaction at fault
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is under way at once. Sizes are per cluster."""
+
+    window_bytes: int = 4 << 20
+    window_transactions: int = 16_384
+    windows_in_flight: int = 4
+    waiting_per_node: int = 2  # a node with fewer windows than this is idle
+    queue_bytes: int = 16 << 20
+    queue_transactions: int = 32_768
+    vote_timeout_ns: int = 5_000_000_000
+
+
+@dataclass
+class Flight:
+    """A window on its way."""
+
+    window: Window
+    lot: Lot
+    delta: Delta
+    before: list[Window]
+    members: list[int]
+    sent_ns: int
+    deadline_ns: int
+    attempt: int = 0
+    decider: Decider = Decider.MEMBERS
+    attempt_hash: bytes = b""
+    votes: dict[int, np.ndarray] = field(default_factory=dict)
+    holders: set[int] = field(default_factory=set)
+    insufficient: np.ndarray | None = None  # certificate of the votes before an appeal
+    prefix: int | None = None  # decided
+    put_back: Lot | None = None
+    certificate: Certificate | None = None
+    encoded: np.ndarray | None = None
+
+    @property
+    def committed(self) -> int:
+        """Transactions of the decided blocks."""
+        return int(self.window.entries["count"][: self.prefix].sum(dtype=np.uint64))
+
+    @property
+    def committed_records(self) -> np.ndarray:
+        """The decided blocks (u1)."""
+        size = int(self.window.entries["bytes"][: self.prefix].sum(dtype=np.uint64))
+        return self.window.batch.records[:size]
+
+
+class Flights:
+    """The windows of one cluster that are not committed, in order of number."""
+
+    def __init__(self, view: View, cluster: int, limits: Limits, queues: Queues) -> None:
+        self.view, self.cluster, self.limits = view, cluster, limits
+        self.node = view.coordinators[cluster].node
+        self.by_number: dict[int, Flight] = {}
+        self.retries = self.appeals = self.votes = self.lost_windows = 0
+        self.votes_by_node: dict[int, int] = {}
+        self._queues = queues
+        self._members = SubClusters(view, cluster, limits.waiting_per_node)
+        self._usual_ns = 0
+        self._fruitless = 0
+
+    @property
+    def unsettled(self) -> int:
+        """How many windows are waited for."""
+        return sum(f.prefix is None for f in self.by_number.values())
+
+    @property
+    def has_room(self) -> bool:
+        most = self.limits.windows_in_flight
+        return self.unsettled < most and len(self.by_number) < 2 * most
+
+    def members(self) -> list[int]:
+        """A sub-cluster for a new window; empty while too few are idle."""
+        return self._members.draw(self.view.parameters.sub_cluster)
+
+    def living_validators(self) -> list[int]:
+        return [n for n in self._members.validators if n not in self._members.dead]
+
+    def launch(self, window: Window, lot: Lot, delta: Delta, members: list[int], now_ns: int) -> list[Effect]:
+        """Send a window to its first members."""
+        before = [f.window for f in self.by_number.values()]
+        flight = Flight(window, lot, delta, before, members, now_ns, 0)
+        self.by_number[window.number] = flight
+        out = self._ask(flight, now_ns)
+        if all(m in self._members.dead for m in members):
+            out += self._try_again(flight, now_ns)
+        return out
+
+    def settled(self) -> list[Flight]:
+        """Those that may go into a round: settled, and all before them too."""
+        found = []
+        for flight in self.by_number.values():
+            if flight.prefix is None:
+                break
+            found.append(flight)
+        return found
+
+    def vote(self, message: Message, now_ns: int) -> list[Effect]:
+        self._members.heard(message.sender, now_ns)
+        flight = self.by_number.get(message.a)
+        if message.sections[0].nbytes != VOTE.itemsize:
+            raise PeerError("VOTE message without one vote")
+        if flight is None or flight.prefix is not None or message.sender in flight.votes:
+            return []  # late: the window is decided
+        vote = rows(message.sections[0], VOTE)[0].copy()
+        if message.sender not in flight.members:
+            raise PeerError(f"a vote by node {message.sender}, which is not in the sub-cluster")
+        if vote["attempt"].tobytes() != flight.attempt_hash:
+            return []  # of an attempt before this one
+        if not quorum.genuine(vote, self.view.nodes[message.sender], flight.attempt_hash):
+            raise PeerError(f"the vote of node {message.sender} is not signed by it")
+        flight.votes[message.sender] = vote
+        self.votes += 1
+        self.votes_by_node[message.sender] = self.votes_by_node.get(message.sender, 0) + 1
+        if int(vote["answer"]) != Answer.PREFIX:
+            flight.holders.discard(message.sender)  # it has not judged the window, and will need it again
+        return self._tally(flight, now_ns)
+
+    def _tally(self, flight: Flight, now_ns: int) -> list[Effect]:
+        """Settle the window, leave it open, or try again when nobody who could answer is left."""
+        blocks = len(flight.window.entries)
+        prefixes = [
+            int(v["prefix"]) if v is not None and int(v["answer"]) == Answer.PREFIX else None
+            for v in (flight.votes.get(m) for m in flight.members)
+        ]
+        if flight.decider is Decider.STORAGE_VALIDATOR:
+            need = 1
+        else:
+            need = self.view.parameters.quorum_of(len(flight.members))
+        decided, status = quorum.count(prefixes, need, blocks)
+        outstanding = [m for m in flight.members if m not in flight.votes and m not in self._members.dead]
+        if status == quorum.SETTLED:
+            return self._settle(flight, decided, now_ns)
+        if outstanding:
+            return []
+        return self._try_again(flight, now_ns)
+
+    def _settle(self, flight: Flight, prefix: int, now_ns: int) -> list[Effect]:
+        window = flight.window
+        order = sorted(flight.votes)
+        votes = np.array([flight.votes[n] for n in order], dtype=VOTE)
+        flight.prefix = prefix
+        flight.encoded = certificates.encode(
+            window.row,
+            flight.decider,
+            flight.attempt,
+            flight.members,
+            window.entries,
+            votes,
+            prefix,
+            flight.insufficient,
+        )
+        flight.certificate = certificates.decode(flight.encoded)
+        if flight.attempt == 0 and flight.decider is Decider.MEMBERS:  # else it measures our own patience
+            took = now_ns - flight.sent_ns
+            self._usual_ns = took if not self._usual_ns else (7 * self._usual_ns + took) // 8
+        if prefix == len(window.entries):
+            self._fruitless = 0
+            return []
+        return self._split(flight, prefix, votes)
+
+    def _split(self, flight: Flight, prefix: int, votes: np.ndarray) -> list[Effect]:
+        """Lost from block ``prefix`` on: reject the transaction at fault, put the rest back."""
+        self.lost_windows += 1
+        window = flight.window
+        first = int(window.entries["count"][:prefix].sum(dtype=np.uint64))
+        last = first + int(window.entries["count"][prefix])
+        blamed: dict[tuple[int, int], int] = {}
+        for vote in votes:
+            if int(vote["answer"]) == Answer.PREFIX and int(vote["prefix"]) == prefix:
+                what = (int(vote["bad_index"]), int(vote["reason"]))
+                blamed[what] = blamed.get(what, 0) + 1
+        (index, reason), support = max(blamed.items(), key=lambda x: x[1], default=((first, int(Reason.INTERNAL)), 0))
+        honest = support > self.view.parameters.faults or flight.decider is Decider.STORAGE_VALIDATOR
+        back = np.arange(first, len(flight.lot))
+        number = window.number
+        if honest and reason < Reason.WINDOW_MISMATCH and first <= index < last:
+            self._fruitless = 0
+            self._queues.reject(flight.lot.batch, np.array([index]), Reason(reason))
+            back = back[back != index]
+            text = f"window {number} lost from block {prefix} on: transaction {index} is {Reason(reason).name}"
+        else:
+            self._fruitless = 0 if prefix else self._fruitless + 1
+            text = f"window {number} lost from block {prefix} on: {Reason(reason).name}; all of it is put back"
+            if self._fruitless > FRUITLESS_MAX:
+                return [Fail("QuorumLost", f"{text}; that was {self._fruitless} windows in a row, nothing moves on")]
+        flight.put_back = flight.lot.select(back)
+        return [Report("window_lost", text)]
+
+    # -- attempts ---------------------------------------------------------------------------------------------------
+
+    def _timeout_ns(self) -> int:
+        """Eight times what a window usually takes, within a second and the limit; the limit until that is known."""
+        most = self.limits.vote_timeout_ns
+        return min(most, max(1_000_000_000, 8 * self._usual_ns)) if self._usual_ns else most
+
+    def overdue(self, now_ns: int) -> list[Effect]:
+        out: list[Effect] = []
+        for flight in list(self.by_number.values()):
+            if flight.prefix is None and now_ns > flight.deadline_ns:
+                silent = [m for m in flight.members if m not in flight.votes]
+                out.append(
+                    Report("vote_timeout", f"window {flight.window.number}: no vote in time from nodes {silent}")
+                )
+                self._members.overdue(silent)
+                out += self._try_again(flight, now_ns)
+        for node in self._members.give_up(now_ns):
+            out.append(Report("given_up", f"node {node} has not answered for long: this view goes on without it"))
+        return out
+
+    def lost(self, nodes: frozenset[int], now_ns: int) -> list[Effect]:
+        self._members.dead |= nodes
+        out: list[Effect] = []
+        for flight in list(self.by_number.values()):
+            if flight.prefix is None and any(m in nodes and m not in flight.votes for m in flight.members):
+                out += self._tally(flight, now_ns)
+        return out
+
+    def _try_again(self, flight: Flight, now_ns: int) -> list[Effect]:
+        """One more node; after c of them, the storage validator; after that the run cannot go on."""
+        if flight.decider is Decider.STORAGE_VALIDATOR:
+            storage = flight.members[0]
+            if storage in self._members.dead or flight.votes or now_ns - flight.sent_ns > PATIENCE_NS:
+                return [Fail("QuorumLost", self._hopeless(flight))]
+            flight.deadline_ns = now_ns + 2 * self._timeout_ns()
+            return []  # slow, not dead: it reads the whole ledger
+        fresh = self._members.draw(1, flight.members, idle_only=False)
+        self.retries += 1
+        if flight.attempt < self.view.parameters.replacements and fresh:
+            flight.attempt += 1
+            flight.members.append(fresh[0])
+        elif self.view.storage is not None and self.view.storage.node not in self._members.dead:
+            self.appeals += 1
+            order = sorted(flight.votes)
+            votes = np.array([flight.votes[n] for n in order], dtype=VOTE)
+            window = flight.window
+            flight.insufficient = certificates.encode(
+                window.row, Decider.MEMBERS, flight.attempt, flight.members, window.entries, votes, 0
+            )
+            flight.decider, flight.members, flight.attempt = Decider.STORAGE_VALIDATOR, [self.view.storage.node], 0
+        else:
+            return [Fail("QuorumLost", self._hopeless(flight))]
+        return self._ask(flight, now_ns)
+
+    def _hopeless(self, flight: Flight) -> str:
+        return (
+            f"window {flight.window.number} of cluster {self.cluster} cannot be decided: {self._members.living} of "
+            f"{len(self._members.validators)} validators are alive and the storage validator does not answer; "
+            "everything acknowledged is in the ledger, run again to continue it"
+        )
+
+    def _ask(self, flight: Flight, now_ns: int) -> list[Effect]:
+        """Send the window to its members: with content to those who do not hold it."""
+        window, members = flight.window, flight.members
+        flight.votes = {}
+        flight.attempt_hash = certificates.attempt_hash(window.hash, flight.decider, flight.attempt, members)
+        flight.deadline_ns = now_ns + self._timeout_ns()
+        living = [m for m in members if m not in self._members.dead and not self._members.hangs(m)]
+        for node in living:
+            self._members.asked(node, now_ns)
+        out: list[Effect] = []
+        for content in (True, False):
+            to = tuple(m for m in living if (m in flight.holders) != content)
+            if to:
+                data = windows.message(
+                    self.view,
+                    self.node,
+                    window,
+                    flight.decider,
+                    flight.attempt,
+                    members,
+                    flight.before,
+                    content=content,
+                )
+                out.append(Send(to, data))
+        flight.holders.update(living)
+        return out

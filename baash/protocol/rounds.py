@@ -1,0 +1,372 @@
+"""Protocol 4: rounds. The coordinators commit together what their clusters have decided.
+
+Theory. The coordinator of cluster 0 leads. Each hands it the certificates it has (OFFER); the leader puts those at hand
+into a round and shows it to all (PROPOSE). Everyone computes the same plan, checks certificates that are not its own (each is
+checked by f+1 others where there are so many), writes its own part, flushes, and signs the commit record (READY). When all
+have signed, the leader writes the record, flushes, looks for newer claims, and only then is the round committed (RECORDED).
+
+  offering → proposed → written → ready → recorded → committed
+
+A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause. A failed flush
+of the record itself ends the view, for nobody knows whether it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from baash import keys
+from baash.errors import PeerError
+from baash.protocol import certificate as certificates
+from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
+from baash.protocol.messages import Kind, Message, encode, rows
+from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
+from baash.protocol.validator import check_slot, pad8, split_certificates
+from baash.protocol.view import View
+from baash.records import REJECTION, slot_bytes
+
+PAUSE_NS = 500_000_000  # before a round that could not be written is tried again
+PATIENCE_NS = 10_000_000_000  # how long storage may refuse before the run ends
+
+Announce = Callable[[Plan, bytes], tuple[Effect, ...]]  # what a coordinator says once a round is committed
+BlocksOf = Callable[[certificates.Certificate], np.ndarray]  # the records (u1) of one of its own windows
+
+
+@dataclass
+class _Current:
+    """The round under way."""
+
+    plan: Plan
+    written: bool = False
+    recording: bool = False
+    failed: str = ""
+
+
+class Rounds:
+    """One coordinator's share of the rounds of a view. ``commits`` collects (plan, slot) for the coordinator."""
+
+    def __init__(
+        self, view: View, cluster: int, key: keys.PrivateKey, log: Log, announce: Announce, blocks_of: BlocksOf
+    ) -> None:
+        self.view, self.cluster, self.log = view, cluster, log
+        self.node = view.coordinators[cluster].node
+        self.commits: list[tuple[Plan, bytes]] = []
+        self.offered: Part | None = None
+        self.closed = False
+        self._key, self._announce, self._blocks_of = key, announce, blocks_of
+        self._offers: dict[int, Part] = {}
+        self._drained: set[int] = set()
+        self._current: _Current | None = None
+        self._ready: dict[int, bytes] = {}
+        self._token = 0
+        self._slot = b""
+        self._retry_ns: int | None = None
+        self._first_failure_ns: int | None = None
+
+    @property
+    def leads(self) -> bool:
+        return self.cluster == 0
+
+    @property
+    def busy(self) -> bool:
+        return self._current is not None or self.offered is not None or bool(self._offers)
+
+    # -- offering ---------------------------------------------------------------------------------------------------
+
+    def submit(self, part: Part, now_ns: int) -> list[Effect]:
+        """Bring a part into the next round. One at a time: ``offered`` is None again when it is committed."""
+        assert self.offered is None
+        self.offered = part
+        if self.leads:
+            self._offers[self.cluster] = part
+            return self.advance(now_ns)
+        return [self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)])]
+
+    def drained(self) -> list[Effect]:
+        """This cluster has nothing more to bring."""
+        if self.cluster in self._drained:
+            return []
+        self._drained.add(self.cluster)
+        return [] if self.leads else [self._to_leader(Kind.OFFER, 1, [b"", b""])]
+
+    def advance(self, now_ns: int) -> list[Effect]:
+        """Leader: begin a round when one can be begun; close the view when all is done."""
+        if not self.leads or self._current is not None or self.closed:
+            return []
+        if self._retry_ns is not None and now_ns < self._retry_ns:
+            return []
+        self._retry_ns = None
+        if self._offers:
+            return self._begin(now_ns)
+        if len(self._drained) == len(self.view.coordinators):
+            self.closed = True
+            everyone = tuple(n.node for n in self.view.nodes if n.node != self.node)
+            return [Send(everyone, encode(Kind.CLOSE, self.view.view, self.node)), Stop()]
+        return []
+
+    def _begin(self, now_ns: int) -> list[Effect]:
+        parts = [self._offers[c] for c in sorted(self._offers)]
+        self._offers = {}
+        self._ready = {}
+        current = _Current(plan(self.view, self.log, parts, now_ns))
+        self._current = current
+        others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
+        if not others:
+            return [self._persist_part(current, creates=True)]
+        sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
+        for part in parts:
+            sections += [part.rejections.tobytes(), pad8(part.encoded)]
+        propose = Send(others, encode(Kind.PROPOSE, self.view.view, self.node, self.log.round, now_ns, sections))
+        if not current.plan.opens_segment:
+            return [propose, self._persist_part(current, creates=False)]
+        return [
+            Persist(0, self._segment(current), (), (propose,), creates=current.plan.after.cursor.capacity),
+            self._persist_part(current, creates=False),
+        ]
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+
+    def message(self, message: Message, now_ns: int) -> list[Effect]:
+        leader = self.view.coordinators[0].node
+        if message.kind in (Kind.PROPOSE, Kind.RECORDED, Kind.ABORT) and message.sender != leader:
+            raise PeerError(f"{message.kind.name} from node {message.sender}, which does not lead")
+        match message.kind:
+            case Kind.OFFER if self.leads:
+                return self._offer(message, now_ns)
+            case Kind.READY if self.leads:
+                return self._on_ready(message, now_ns)
+            case Kind.PROPOSE:
+                return self._propose(message)
+            case Kind.RECORDED:
+                return self._on_recorded(message)
+            case Kind.ABORT:
+                return self._abort(message.sections[0].tobytes().decode(errors="replace"), now_ns)
+        raise PeerError(f"a coordinator does not take {message.kind.name}")
+
+    def _cluster_of(self, node: int) -> int:
+        for coordinator in self.view.coordinators:
+            if coordinator.node == node and coordinator.cluster is not None:
+                return coordinator.cluster
+        raise PeerError(f"node {node} is no coordinator")
+
+    def _offer(self, message: Message, now_ns: int) -> list[Effect]:
+        cluster = self._cluster_of(message.sender)
+        if message.a == 1:
+            self._drained.add(cluster)
+            return self.advance(now_ns)
+        part = _part(cluster, message.sections)
+        wrong = self._examine(part)
+        if wrong:
+            text = (
+                f"the coordinator of cluster {cluster} (node {message.sender}) brings what cannot be committed: {wrong}"
+            )
+            return [Fail("PeerError", f"{text}; nothing of it was written, run again without its host")]
+        self._offers[cluster] = part
+        return self.advance(now_ns)
+
+    def _propose(self, message: Message) -> list[Effect]:
+        if message.a != self.log.round:
+            raise PeerError(f"a proposal of round {message.a}, {self.log.round} expected")
+        clusters = rows(message.sections[0], np.dtype("<u4")).tolist()
+        if len(message.sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
+            raise PeerError("PROPOSE message with the wrong sections")
+        parts = [_part(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
+        for i, part in enumerate(parts):
+            wrong = self._examine(part)
+            if wrong:
+                text = f"round {message.a}: node {self.node} refuses what cluster {part.cluster} brings: {wrong}"
+                return [self._to_leader(Kind.READY, message.a, [text.encode()], well=0)]
+            if part.cluster == self.cluster and self.offered is not None:
+                parts[i] = self.offered
+        self._current = _Current(plan(self.view, self.log, parts, message.b))
+        return [self._persist_part(self._current, creates=False)]
+
+    def _examine(self, part: Part) -> str | None:
+        """What is wrong with a part: our own must be what we offered, others' are checked if it is our turn."""
+        if part.cluster == self.cluster:
+            mine = self.offered
+            same = mine is not None and [e.tobytes() for e in mine.encoded] == [e.tobytes() for e in part.encoded]
+            return None if same else "it is not what was offered"
+        if part.cluster >= len(self.view.coordinators):
+            return "there is no such cluster"
+        number, previous = self.log.clusters[part.cluster]
+        behind = (self.cluster - part.cluster) % len(self.view.coordinators)
+        turn = self.leads or behind <= self.view.parameters.faults + 1
+        for certificate in part.certificates:
+            window = certificate.window
+            if int(window["cluster"]) != part.cluster or int(window["number"]) != number:
+                return f"window {int(window['number'])} where {number} is due"
+            if window["previous"].tobytes() != previous:
+                return f"window {number} does not follow the one before"
+            wrong = certificates.examine(certificate, self.view) if turn else None
+            if wrong:
+                return wrong
+            number, previous = number + 1, certificate.window_hash
+        return None
+
+    def _on_ready(self, message: Message, now_ns: int) -> list[Effect]:
+        current = self._current
+        if current is None or message.a != self.log.round or current.recording:
+            return []
+        cluster = self._cluster_of(message.sender)
+        content = message.sections[0].tobytes()
+        if message.b == 0:
+            return self._fail_round(content.decode(errors="replace"), now_ns)
+        node = self.view.coordinators[cluster]
+        if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, content):
+            return self._fail_round(f"node {node.node} signed another commit record", now_ns)
+        self._ready[node.node] = content
+        return self._record()
+
+    def _on_recorded(self, message: Message) -> list[Effect]:
+        current = self._current
+        slot = message.sections[0]
+        if current is None:
+            raise PeerError("a round committed that was never proposed here")
+        check_slot(self.view, slot, self.log.commit, self.log.round)
+        if slot[: len(current.plan.record)].tobytes() != current.plan.record:
+            raise PeerError("another round committed than was proposed")
+        effects = list(self._announce(current.plan, slot.tobytes()))
+        self._finish(current.plan, slot.tobytes())
+        return effects
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def _segment(self, current: _Current) -> int:
+        return current.plan.after.cursor.segment
+
+    def _persist_part(self, current: _Current, *, creates: bool) -> Persist:
+        """Our own blocks and certificates; the leader's also holds what a round has one writer for."""
+        at, segment = current.plan, self._segment(current)
+        writes: list[Write] = []
+        for part, records, encoded in zip(at.parts, at.records_offsets, at.certificate_offsets, strict=True):
+            if part.cluster == self.cluster:
+                writes += self._part_writes(segment, part, records, encoded)
+        if self.leads:
+            locator = at.locator
+            writes.append(
+                Write(segment, "block_headers", int(locator["first_block"]) * at.rows.itemsize, _raw(at.rows))
+            )
+            writes.append(Write(segment, "certificates", int(locator["body_offset"]), at.body))
+            first = int(locator["first_rejection"]) * REJECTION.itemsize
+            writes.append(Write(segment, "rejections", first, _raw(at.rejections)))
+        self._token += 1
+        capacity = at.after.cursor.capacity if creates and at.opens_segment else None
+        return Persist(self._token, segment, tuple(w for w in writes if w.data.nbytes), creates=capacity)
+
+    def _part_writes(self, segment: int, part: Part, records: tuple[int, ...], encoded: tuple[int, ...]) -> list[Write]:
+        writes = []
+        for offset, at, certificate, raw in zip(records, encoded, part.certificates, part.encoded, strict=True):
+            size = int(certificate.entries["bytes"][: certificate.prefix].sum(dtype=np.uint64))
+            writes.append(Write(segment, "records", offset, self._blocks_of(certificate)[:size]))
+            writes.append(Write(segment, "certificates", at, raw))
+        return writes
+
+    def persisted(self, token: int) -> list[Effect]:
+        current = self._current
+        if current is None or token != self._token:
+            return []
+        if current.recording:
+            plan, slot = current.plan, self._slot
+            self._finish(plan, slot)
+            return []
+        current.written = True
+        signature = self._key.sign(keys.Context.COMMIT, current.plan.record)
+        if self.leads:
+            self._ready[self.node] = signature
+            return self._record()
+        return [self._to_leader(Kind.READY, self.log.round, [signature], well=1)]
+
+    def _record(self) -> list[Effect]:
+        """All have written and signed: the commit record."""
+        current = self._current
+        assert current is not None
+        if not current.written or len(self._ready) < len(self.view.coordinators):
+            return []
+        current.recording = True
+        self._slot = encode_slot(current.plan, list(self._ready.items()))
+        segment, index = self._segment(current), current.plan.after.cursor.slots - 1
+        others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
+        then: list[Effect] = []
+        if others:
+            then.append(Send(others, encode(Kind.RECORDED, self.view.view, self.node, self.log.round, 0, [self._slot])))
+        then += self._announce(current.plan, self._slot)
+        offset = index * slot_bytes(len(self.view.coordinators))
+        write = Write(segment, "commit_records", offset, np.frombuffer(self._slot, dtype=np.uint8))
+        self._token += 1
+        return [Persist(self._token, segment, (write,), tuple(then), commits=True)]
+
+    def _finish(self, done: Plan, slot: bytes) -> None:
+        self.log = done.after
+        self.commits.append((done, slot))
+        if any(p.cluster == self.cluster for p in done.parts):
+            self.offered = None
+        self._current = None
+        self._first_failure_ns = None
+
+    # -- failures ---------------------------------------------------------------------------------------------------
+
+    def persist_failed(self, event: PersistFailed, now_ns: int) -> list[Effect]:
+        current = self._current
+        if event.fenced:
+            return [Fail("LedgerFenced", event.reason)]
+        if current is None or event.token not in (0, self._token):
+            return []
+        if current.recording:
+            return [
+                Fail(
+                    "StorageError",
+                    f"the commit record of round {self.log.round} could not be flushed ({event.reason}): nobody knows "
+                    "whether it is durable, so this view ends here; run again to continue from what the ledger holds",
+                )
+            ]
+        if self.leads:
+            return self._fail_round(event.reason, now_ns)
+        return [self._to_leader(Kind.READY, self.log.round, [event.reason.encode()], well=0)]
+
+    def _fail_round(self, reason: str, now_ns: int) -> list[Effect]:
+        others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
+        effects: list[Effect] = []
+        if others:
+            abort = encode(Kind.ABORT, self.view.view, self.node, self.log.round, 0, [reason.encode()])
+            effects.append(Send(others, abort))
+        return effects + self._abort(reason, now_ns)
+
+    def _abort(self, reason: str, now_ns: int) -> list[Effect]:
+        """The round fails whole; what it held is offered again after a pause, or the run ends."""
+        self._current = None
+        self._ready = {}
+        if self._first_failure_ns is None:
+            self._first_failure_ns = now_ns
+        if now_ns - self._first_failure_ns > PATIENCE_NS:
+            return [Fail("StorageError", f"round {self.log.round} could not be written: {reason}")]
+        effects: list[Effect] = [
+            Report("round_failed", f"round {self.log.round} failed, will be tried again: {reason}")
+        ]
+        if self.leads:
+            self._retry_ns = now_ns + PAUSE_NS
+            if self.offered is not None:
+                self._offers[self.cluster] = self.offered
+        elif self.offered is not None:
+            part = self.offered
+            effects.append(self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)]))
+        return effects
+
+    def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], *, well: int = 0) -> Send:
+        return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, well, sections))
+
+
+def _part(cluster: int, sections: tuple[np.ndarray, ...] | list[np.ndarray]) -> Part:
+    if len(sections) != 2:
+        raise PeerError("a part of a round with the wrong sections")
+    found = split_certificates(sections[1])
+    if (rows(sections[0], REJECTION)["cluster"] != cluster).any():
+        raise PeerError(f"cluster {cluster} brings rejections of another")
+    return Part(cluster, tuple(c for c, _ in found), tuple(e for _, e in found), rows(sections[0], REJECTION))
+
+
+def _raw(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).view(np.uint8).reshape(-1)
