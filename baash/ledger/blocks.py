@@ -1,0 +1,138 @@
+"""The blocks of one round, held against themselves: headers, chain, places, records, roots.
+
+Everything is computed over the whole round at once; only a round in which something is wrong is gone through block by
+block, to name what. What the coordinators and validators said of the blocks is ``audit_round.py``'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from baash import kernels
+from baash.batch import EMPTY, Batch, scan
+from baash.ledger.round import Round
+from baash.records import BLOCK_ENTRY, BLOCK_HEADER, FORMAT_VERSION, Reason, Tag
+
+NOT_LINKED = "its parent is not the block before it: one of the two has changed, or a block is missing"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a block (its place in the round), or with one of its transactions."""
+
+    block: int
+    transaction: int | None
+    what: str
+
+
+@dataclass(frozen=True)
+class RoundBlocks:
+    """``bounds`` u8 (n + 1): the place in ``batch`` of each block's first transaction. Empty batch: some are not whole."""
+
+    rows: np.ndarray  # BLOCK_ROW
+    hashes: np.ndarray  # of the headers, (n, 32)
+    batch: Batch
+    bounds: np.ndarray
+    faults: list[Fault]
+    whole: bool
+
+
+def read(round: Round) -> RoundBlocks:
+    """Read and check a round's blocks, but for the parent of the first (``follows``). Raises LedgerError."""
+    rows = round.headers()
+    hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
+    faults = [*_headers(round, rows), *_chain(rows, hashes), *_places(round, rows)]
+    records = round.records(rows)
+    bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
+    batch, reason, _ = scan(records)
+    whole = reason is Reason.NONE and len(batch) == int(bounds[-1]) and _on_boundaries(rows, batch, bounds)
+    if whole:
+        wrong = np.flatnonzero((_contents(rows, batch.ids, bounds) != rows["content"]).any(axis=1))
+        faults += [Fault(int(i), None, "the records are not those of the content digest") for i in wrong]
+        whole = not len(wrong)
+    else:
+        faults += _one_by_one(rows, records)
+    return RoundBlocks(rows, hashes, batch if whole else EMPTY, bounds, faults, whole)
+
+
+def follows(found: RoundBlocks, head: bytes) -> Iterator[Fault]:
+    """The fault, if the round's first block does not follow the block with the hash ``head``."""
+    if len(found.rows) and found.rows["parent"][0].tobytes() != head:
+        yield Fault(0, None, NOT_LINKED)
+
+
+def _headers(round: Round, rows: np.ndarray) -> Iterator[Fault]:
+    heights = np.uint64(round.first_block) + np.arange(len(rows), dtype=np.uint64)
+    for good, what in (
+        (
+            (rows["zero"] == 0) & (rows["tag"] == Tag.BLOCK_HEADER) & (rows["version"] == FORMAT_VERSION),
+            "no block header",
+        ),
+        (rows["flags"] == 0, "unknown flags in the block header"),
+        (rows["height"] == heights, "the block header has another height"),
+        (rows["view"] == round.view.view, "the block header is of another view"),
+        (rows["count"] > 0, "the block header says that it has no transactions"),
+    ):
+        for i in np.flatnonzero(~good):
+            yield Fault(int(i), None, what)
+
+
+def _chain(rows: np.ndarray, hashes: np.ndarray) -> Iterator[Fault]:
+    linked = np.ones(len(rows), dtype=bool)
+    linked[1:] = (rows["parent"][1:] == hashes[:-1]).all(axis=1)
+    for i in np.flatnonzero(~linked):
+        yield Fault(int(i), None, NOT_LINKED)
+
+
+def _places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
+    """The two unhashed fields of a row: where the blocks of a window lie, and the numbers of first transactions."""
+    if not len(rows):
+        return
+    counts = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
+    first = np.uint64(round.first_transaction) if round.follows else rows["first_transaction"][0]
+    for i in np.flatnonzero(rows["first_transaction"] != first + counts[:-1]):
+        yield Fault(int(i), None, "first_transaction is not the number of transactions before the block")
+    same = (rows["window"][1:] == rows["window"][:-1]) & (rows["cluster"][1:] == rows["cluster"][:-1])
+    behind = rows["records_offset"][1:] == rows["records_offset"][:-1] + rows["bytes"][:-1]
+    for i in np.flatnonzero(same & ~behind) + 1:
+        yield Fault(int(i), None, "records_offset is not right behind the block before it in the window")
+
+
+def _on_boundaries(rows: np.ndarray, batch: Batch, bounds: np.ndarray) -> bool:
+    """Whether every block ends where a record does."""
+    ends = np.cumsum(batch.info["total_bytes"], dtype=np.uint64)
+    if not len(rows):
+        return True
+    last = bounds[1:].astype(np.int64) - 1
+    found: bool = bool((ends[np.maximum(last, 0)] == np.cumsum(rows["bytes"], dtype=np.uint64)).all())
+    return found
+
+
+def _contents(rows: np.ndarray, ids: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """(n, 32): content digests computed from the records' ids."""
+    entries = np.zeros(len(rows), dtype=BLOCK_ENTRY)
+    entries["root"] = kernels.merkle_roots(ids, bounds)
+    entries["count"], entries["bytes"] = rows["count"], rows["bytes"]
+    digests = np.empty((len(rows), 32), dtype=np.uint8)
+    for cluster in np.unique(rows["cluster"]):
+        chosen = rows["cluster"] == cluster
+        digests[chosen] = kernels.content_digests(np.ascontiguousarray(entries[chosen]), int(cluster))
+    return digests
+
+
+def _one_by_one(rows: np.ndarray, records: np.ndarray) -> Iterator[Fault]:
+    ends = np.cumsum(rows["bytes"], dtype=np.uint64).tolist()
+    for i, row in enumerate(rows):
+        block = records[ends[i] - int(row["bytes"]) : ends[i]]
+        batch, reason, at = scan(block)
+        if reason is not Reason.NONE:
+            yield Fault(i, at, f"not a record: {reason.name}")
+        elif len(batch) != int(row["count"]):
+            yield Fault(i, None, f"{len(batch)} records lie there, the header says {int(row['count'])}")
+        else:
+            bounds = np.array([0, len(batch)], dtype=np.uint64)
+            if (_contents(rows[i : i + 1], batch.ids, bounds)[0] != row["content"]).any():
+                yield Fault(i, None, "the records are not those of the content digest")

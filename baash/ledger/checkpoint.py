@@ -1,0 +1,141 @@
+"""Checkpoints: what a ledger's log was at some moment, signed, in the form that transparency logs share.
+
+A C2SP signed note (https://c2sp.org/signed-note) whose text is that of a C2SP tlog-checkpoint: the origin
+``baash/<ledger id, hex>``, the number of blocks, the log root in base64; an empty line; lines
+``— <name> base64(key hash ‖ signature)``. Against someone who owns the storage and all keys, a checkpoint in somebody else's
+hands is the only proof. Here they are made, read and checked; what a ledger holds is compared in ``audit.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from baash.errors import LedgerDamaged, LedgerError
+from baash.keys import SIGNATURE_BYTES, PrivateKey
+from baash.ledger.durable import read_regular, refusal, replace
+from baash.ledger.folder import CHECKPOINT_NAME, Folder
+
+NOTE_MAX = 1 << 20
+_ED25519 = 1
+_DASH = "\u2014"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The log of ``ledger`` had ``size`` blocks and this root."""
+
+    ledger: bytes
+    size: int
+    root: bytes
+
+    @property
+    def origin(self) -> str:
+        return origin(self.ledger)
+
+    @property
+    def text(self) -> bytes:
+        """What is signed."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n".encode()
+
+
+def origin(ledger: bytes) -> str:
+    """The name of a ledger's log, and of its ledger key as a signer."""
+    return f"baash/{ledger.hex()}"
+
+
+def node_name(ledger: bytes, view: int, node: int) -> str:
+    """The name of a node as a signer."""
+    return f"{origin(ledger)}/view/{view}/node/{node}"
+
+
+def key_hash(name: str, public: bytes) -> bytes:
+    """The 4 bytes that a signature line begins with: they tell keys of one name apart."""
+    return hashlib.sha256(name.encode() + bytes((0x0A, _ED25519)) + public).digest()[:4]
+
+
+def sign(checkpoint: Checkpoint, key: PrivateKey, name: str | None = None) -> bytes:
+    """The signed note; ``name`` is the signer's, the ledger key's if None."""
+    name = name or checkpoint.origin
+    _, secret = crypto_sign_seed_keypair(key.seed)
+    signature = crypto_sign(checkpoint.text, secret)[:SIGNATURE_BYTES]
+    encoded = base64.b64encode(key_hash(name, key.public) + signature).decode()
+    return checkpoint.text + f"\n{_DASH} {name} {encoded}\n".encode()
+
+
+def decode(note: bytes) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
+    """(checkpoint, [(signer's name, key hash ‖ signature)]). LedgerDamaged if it is no such note."""
+    try:
+        text, separator, tail = note.decode().partition("\n\n")
+        if not separator or not tail.endswith("\n"):
+            raise ValueError("no signatures")
+        lines = text.split("\n")
+        if len(lines) != 3 or not lines[0].startswith("baash/"):
+            raise ValueError("the text is not three lines that begin with baash/")
+        found = Checkpoint(bytes.fromhex(lines[0][6:]), int(lines[1]), base64.b64decode(lines[2], validate=True))
+        if found.text != text.encode() + b"\n" or len(found.ledger) != 32 or len(found.root) != 32 or found.size < 0:
+            raise ValueError("the text is not in its one legal form")
+        signatures = []
+        for line in tail[:-1].split("\n"):
+            dash, name, encoded = line.split(" ")
+            raw = base64.b64decode(encoded, validate=True)
+            if dash != _DASH or not name or base64.b64encode(raw).decode() != encoded:
+                raise ValueError("a signature line is not one")
+            signatures.append((name, raw))
+        return found, signatures
+    except (ValueError, binascii.Error, UnicodeDecodeError) as error:
+        raise LedgerDamaged(f"not a checkpoint: {error}") from error
+
+
+def verify(note: bytes, signers: Iterable[tuple[str, bytes]]) -> tuple[Checkpoint, list[str]]:
+    """(checkpoint, names of those of ``signers`` — (name, public key) — that signed it).
+
+    LedgerDamaged if it is not a checkpoint, or a signature under a known name and key does not verify. Lines of unknown
+    signers are skipped, as the format asks.
+    """
+    found, signatures = decode(note)
+    known = {(name, key_hash(name, public)): public for name, public in signers}
+    names = []
+    for name, raw in signatures:
+        public = known.get((name, raw[:4]))
+        if public is None:
+            continue
+        try:
+            crypto_sign_open(raw[4:] + found.text, public)
+        except (BadSignatureError, ValueError) as error:
+            raise LedgerDamaged(f"the checkpoint's signature by {name} does not verify") from error
+        names.append(name)
+    return found, names
+
+
+def publish(folder: Folder, checkpoint: Checkpoint, key: PrivateKey, name: str | None = None) -> None:
+    """Put the newest checkpoint into the ledger's folder, at once and durable."""
+    replace(folder.path / CHECKPOINT_NAME, sign(checkpoint, key, name))
+
+
+def read(folder: Folder) -> bytes | None:
+    """The note in the ledger's folder, if there is one."""
+    path = folder.path / CHECKPOINT_NAME
+    try:
+        return read_regular(path, NOTE_MAX)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refusal("read", path, error) from error
+
+
+def load(folder: Folder, signers: Iterable[tuple[str, bytes]]) -> Checkpoint | None:
+    """The checkpoint in the folder, signed by one of ``signers``; None: there is none. LedgerError, LedgerDamaged."""
+    note = read(folder)
+    if note is None:
+        return None
+    found, names = verify(note, signers)
+    if not names:
+        raise LedgerError(f"{folder.path / CHECKPOINT_NAME} is signed by nobody who is known here")
+    return found

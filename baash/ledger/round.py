@@ -1,0 +1,209 @@
+"""One committed round as it lies in its segment: its commit record, and on request its headers, body, certificates,
+rejections and records.
+
+Reads by ``pread`` into fresh arrays, never by mapping: a file that shrinks or a disk that fails must become an error,
+not a signal. Places are checked against the data sets before anything is read, hashes are not: that is for the audit
+and for ``restore``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+
+from baash.errors import LedgerDamaged
+from baash.ledger.durable import open_regular, pread_into, refusals
+from baash.ledger.layout import Layout
+from baash.protocol.view import View
+from baash.records import (
+    BLOCK_ROW,
+    COMMIT_LOCATOR,
+    COMMIT_RECORD,
+    COMMIT_SIGNATURE,
+    FORMAT_VERSION,
+    REJECTION,
+    ROUND_BODY,
+    ROUND_CLUSTER,
+    ROUND_WINDOW,
+    Tag,
+)
+
+
+class SegmentFile:
+    """A segment open for reading; opens its file when first needed, again after ``close``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._descriptor = -1
+        self._opening = Lock()
+
+    @property
+    def name(self) -> str:
+        return self.layout.path.name
+
+    def read(self, data_set: str, offset: int, size: int) -> np.ndarray:
+        """``size`` bytes (u1) of a data set. LedgerDamaged if it does not have them, StorageError."""
+        out = np.empty(self.check(data_set, offset, size), dtype=np.uint8)
+        self.read_into(out, data_set, offset)
+        return out
+
+    def read_into(self, out: np.ndarray, data_set: str, offset: int) -> None:
+        place = self.layout.data[data_set]
+        with refusals("read", self.layout.path):
+            got = pread_into(self._open(), out, place.offset + offset)
+        if got != out.nbytes:
+            raise LedgerDamaged(f"{self.layout.path} has been cut short; restore it from a copy")
+
+    def check(self, data_set: str, offset: int, size: int) -> int:
+        """``size``, if the data set has that many bytes at ``offset``."""
+        place = self.layout.data[data_set]
+        if offset < 0 or size < 0 or offset + size > place.size:
+            raise LedgerDamaged(f"{self.name}: {size} bytes at {offset} lie outside of {data_set} ({place.size} bytes)")
+        return size
+
+    def flush(self) -> None:
+        """Put the file's bytes, whoever wrote them, on stable storage."""
+        with refusals("flush", self.layout.path):
+            descriptor = open_regular(self.layout.path)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        with self._opening:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _open(self) -> int:
+        with self._opening:
+            if self._descriptor < 0:
+                self._descriptor = open_regular(self.layout.path)
+            return self._descriptor
+
+
+@dataclass(frozen=True)
+class Body:
+    """A round body; arrays are views of ``hashed``."""
+
+    hashed: bytes
+    head: np.void  # ROUND_BODY
+    windows: np.ndarray  # ROUND_WINDOW
+    clusters: np.ndarray  # ROUND_CLUSTER
+    certificate_offsets: np.ndarray  # u8, one a window
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round that counts. Numbers are those of the whole ledger."""
+
+    file: SegmentFile
+    view: View
+    segment: int
+    slot: int
+    index: int  # its number in the ledger
+    raw: np.ndarray  # the slot, u1
+    first_transaction: int
+    follows: bool  # on the round before; False behind a damaged slot, where ``first_transaction`` is not known
+
+    @cached_property
+    def record(self) -> np.void:
+        """COMMIT_RECORD."""
+        return self._row(0, COMMIT_RECORD)
+
+    @cached_property
+    def locator(self) -> np.void:
+        """COMMIT_LOCATOR."""
+        return self._row(COMMIT_RECORD.itemsize, COMMIT_LOCATOR)
+
+    @cached_property
+    def signatures(self) -> np.ndarray:
+        """COMMIT_SIGNATURE, one for each coordinator."""
+        start = COMMIT_RECORD.itemsize + COMMIT_LOCATOR.itemsize
+        rows: np.ndarray = self.raw[start : start + self.file.layout.coordinators * COMMIT_SIGNATURE.itemsize].view(
+            COMMIT_SIGNATURE
+        )
+        return rows
+
+    @cached_property
+    def hash(self) -> bytes:
+        """Of the commit record."""
+        return hashlib.sha256(self.raw[: COMMIT_RECORD.itemsize].tobytes()).digest()
+
+    @property
+    def first_block(self) -> int:
+        return int(self.record["block_total"]) - int(self.locator["block_count"])
+
+    @property
+    def number(self) -> int:
+        """Its number in its view."""
+        return int(self.record["round"])
+
+    def _row(self, start: int, dtype: np.dtype) -> np.void:
+        row: np.void = self.raw[start : start + dtype.itemsize].view(dtype)[0]
+        return row
+
+    def headers(self) -> np.ndarray:
+        """BLOCK_ROW: the rows of its blocks, in order of height."""
+        return self._rows("block_headers", "first_block", "block_count", BLOCK_ROW)
+
+    def rejections(self) -> np.ndarray:
+        """REJECTION: what it rejected."""
+        return self._rows("rejections", "first_rejection", "rejection_count", REJECTION)
+
+    def _rows(self, data_set: str, first: str, count: str, dtype: np.dtype) -> np.ndarray:
+        start, rows = int(self.locator[first]), int(self.locator[count])
+        found: np.ndarray = self.file.read(data_set, start * dtype.itemsize, rows * dtype.itemsize).view(dtype)
+        return found
+
+    def body(self) -> Body:
+        """The round body. LedgerDamaged if its parts are not its length."""
+        offset, size = int(self.locator["body_offset"]), int(self.locator["body_bytes"])
+        if size < ROUND_BODY.itemsize:
+            raise LedgerDamaged(f"{self.file.name}: the round body is cut short")
+        raw = self.file.read("certificates", offset, size)
+        head = raw[: ROUND_BODY.itemsize].view(ROUND_BODY)[0]
+        if (int(head["zero"]), int(head["tag"]), int(head["version"])) != (0, Tag.ROUND_BODY, FORMAT_VERSION):
+            raise LedgerDamaged(f"{self.file.name}: there is no round body where the commit record says")
+        windows, clusters = int(head["window_count"]), int(head["cluster_count"])
+        middle = ROUND_BODY.itemsize + windows * ROUND_WINDOW.itemsize
+        if middle + clusters * ROUND_CLUSTER.itemsize != size:
+            raise LedgerDamaged(f"{self.file.name}: the round body's parts are not its length")
+        offsets = self.file.read("certificates", offset + size, 8 * windows).view("<u8")
+        return Body(
+            raw.tobytes(),
+            head,
+            raw[ROUND_BODY.itemsize : middle].view(ROUND_WINDOW),
+            raw[middle:].view(ROUND_CLUSTER),
+            offsets,
+        )
+
+    def certificate(self, body: Body, window: int) -> np.ndarray:
+        """The bytes (u1) of the certificate of the body's ``window``-th row."""
+        return self.file.read(
+            "certificates", int(body.certificate_offsets[window]), int(body.windows["certificate_bytes"][window])
+        )
+
+    def records(self, rows: np.ndarray) -> np.ndarray:
+        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
+        sizes = rows["bytes"].astype(np.int64)
+        offsets = rows["records_offset"].astype(np.uint64)
+        total = int(sizes.sum())
+        self.file.check("records", 0, total)
+        if not len(rows):
+            return np.zeros(0, dtype=np.uint8)
+        breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
+        starts = np.concatenate(([0], breaks))
+        ends = np.concatenate((np.cumsum(sizes), [0]))
+        out = np.empty(total, dtype=np.uint8)
+        for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
+            at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
+            self.file.check("records", int(offsets[first]), end - at)
+            self.file.read_into(out[at:end], "records", int(offsets[first]))
+        return out
