@@ -1,0 +1,140 @@
+"""Intake: from sources to batches for the clusters led in this rank, and reads answered from the ledger.
+
+Every rank that leads a cluster reads the whole input and keeps what its clusters decide, so a record's place in the
+input needs no messages (``docs/decisions``). Nothing is held back here but one chunk; the protocol says when it wants more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from baash import kernels
+from baash.batch import Batch
+from baash.errors import InputError
+from baash.protocol.view import View
+from baash.records import Reason, Tag
+from baash.sources import Chunk, Source
+
+CHUNK_TRANSACTIONS = 4096
+
+Known = Callable[
+    [int, np.ndarray], np.ndarray
+]  # cluster, ids (n, 32) → u2: 0 new, 1 committed, 0x100 + reason rejected
+
+
+@dataclass
+class Counts:
+    """What went through an intake."""
+
+    offered: int = 0
+    reads: int = 0
+    reads_found: int = 0
+    read_bytes: int = 0
+    skipped: int = 0
+    skips: list[str] = field(default_factory=list)  # the first few, in words
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A batch for one cluster."""
+
+    cluster: int
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Entities asked for: their hashes (n, 32), all of one cluster."""
+
+    cluster: int
+    entities: np.ndarray
+
+
+class Intake:
+    """The sources of a run, one behind the other, for ``clusters``."""
+
+    def __init__(self, view: View, clusters: Sequence[int], sources: Sequence[Source]) -> None:
+        self.counts = Counts()
+        self.total = _total(sources)
+        self.ended = not sources or not clusters
+        self.newest_sequence = 0
+        self._view, self._clusters = view, list(clusters)
+        self._alone = len(view.coordinators) == 1
+        self._chunks = self._walk(sources)
+
+    def _walk(self, sources: Sequence[Source]) -> Iterator[tuple[Source, Chunk]]:
+        for source in sources:
+            for chunk in source.chunks(CHUNK_TRANSACTIONS):
+                yield source, chunk
+
+    def next(self) -> tuple[list[Offer], list[Reads]]:
+        """The next chunk, by cluster; sets ``ended`` when there is none. Raises InputError."""
+        try:
+            source, chunk = next(self._chunks)
+        except StopIteration:
+            self.ended = True
+            return [], []
+        self.counts.skipped += len(chunk.skipped)
+        self.counts.skips += chunk.skipped[: max(0, 10 - len(self.counts.skips))]
+        offers = self._offers(source, chunk) if chunk.count else []
+        reads = self._reads(*chunk.reads) if chunk.reads is not None else []
+        return offers, reads
+
+    def _offers(self, source: Source, chunk: Chunk) -> list[Offer]:
+        info, reason, at = kernels.scan(chunk.records, None)
+        if reason != Reason.NONE:
+            raise InputError(f"{source.name} made a malformed record ({Reason(reason).name}) at number {at} of a chunk")
+        self.newest_sequence = int(info["sequence"].max())
+        entities = kernels.entity_hashes(chunk.records, info)
+        if self._alone:
+            return [self._offer(self._clusters[0], Batch(chunk.records, info, _ids(chunk.records, info), entities))]
+        short = np.ascontiguousarray(entities[:, :8]).view("<u8")[:, 0]
+        owner = self._view.clusters_of(short)
+        offers = []
+        for cluster in self._clusters:
+            mine = np.flatnonzero(owner == cluster)
+            if len(mine):
+                kept = info[mine].copy()
+                records = kernels.gather(chunk.records, kept["start"], kept["total_bytes"])
+                kept["start"] = np.cumsum(kept["total_bytes"], dtype=np.uint64) - kept["total_bytes"]
+                offers.append(self._offer(cluster, Batch(records, kept, _ids(records, kept), entities[mine])))
+        return offers
+
+    def _offer(self, cluster: int, batch: Batch) -> Offer:
+        self.counts.offered += len(batch)
+        return Offer(cluster, batch)
+
+    def _reads(self, names: np.ndarray, offsets: np.ndarray) -> list[Reads]:
+        entities = entity_hashes_of(names, offsets)
+        owner = self._view.clusters_of(np.ascontiguousarray(entities[:, :8]).view("<u8")[:, 0])
+        found = []
+        for cluster in self._clusters:
+            mine = entities[owner == cluster]
+            if len(mine):
+                self.counts.reads += len(mine)
+                found.append(Reads(cluster, mine))
+        return found
+
+
+def entity_hashes_of(names: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Entity hashes (n, 32) of names that lie one behind the other: each gets the two bytes every hash begins with."""
+    lengths = np.diff(offsets).astype(np.int64)
+    starts = offsets[:-1].astype(np.int64) + 2 * np.arange(len(lengths))
+    tagged = np.zeros(names.nbytes + 2 * len(lengths), dtype=np.uint8)
+    body = np.ones(tagged.nbytes, dtype=bool)
+    body[starts] = body[starts + 1] = False
+    tagged[body] = names
+    tagged[starts + 1] = Tag.ENTITY
+    return kernels.sha256_spans(tagged, starts, lengths + 2)
+
+
+def _ids(records: np.ndarray, info: np.ndarray) -> np.ndarray:
+    return kernels.transaction_ids(records, info)
+
+
+def _total(sources: Sequence[Source]) -> int | None:
+    totals = [s.total for s in sources]
+    return None if any(t is None for t in totals) else sum(t for t in totals if t is not None)

@@ -1,0 +1,377 @@
+"""What one rank does in a run: meet the others, make its nodes, turn the loop, add up, say how it went.
+
+The leading coordinator's rank is the one that speaks for the run: progress, the final status, the report.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import orjson
+
+from baash import kernels, report
+from baash.errors import BaashError, Interrupted, StorageError
+from baash.intake import Intake
+from baash.keys import PrivateKey
+from baash.ledger import checkpoint
+from baash.ledger import writer as writers
+from baash.ledger.fetch import Fetcher
+from baash.ledger.folder import Folder, WriterLock
+from baash.ledger.reader import Ledger
+from baash.ledger.restore import Restored, restore
+from baash.local import LocalTransport
+from baash.options import RunOptions
+from baash.protocol import view as views
+from baash.protocol import view_record
+from baash.protocol.coordinator import Coordinator
+from baash.protocol.events import LedgerRead, ReadLedger, Reply
+from baash.protocol.messages import Kind, encode
+from baash.protocol.plan import Log
+from baash.protocol.validator import COMMITS_KEPT, Validator
+from baash.protocol.view import Host, View
+from baash.protocol.windows import State
+from baash.records import ZERO_HASH
+from baash.service import Actor, Progress, Service
+from baash.session import Opened, open_view, read_state
+from baash.sources import Source
+from baash.store import Store
+
+Sources = Callable[[], list[Source]]
+
+READING_S = 86_400.0  # rank 0 may read inputs and ledger so long before it tells the others of the view
+GATHER_S = 2.0  # the other ranks' counts may take so long at the end
+
+
+@dataclass
+class Meeting:
+    """A started world: the transport, who is there, and this rank's keys."""
+
+    transport: Any
+    hosts: tuple[Host, ...]
+    secrets: tuple[PrivateKey, ...]  # nodes', then one for the storage validator
+    world: Any  # baash.mpi.world.World, or None in a world of one process
+
+
+def meet(options: RunOptions, *, alone: bool) -> Meeting:
+    """Start the world and exchange keys. ``alone``: without MPI."""
+    size = 1 if alone else _world_size()
+    nodes = options.nodes_here(size)
+    secrets = tuple(PrivateKey.from_seed(os.urandom(32)) for _ in range(nodes + 1))
+    blob = b"".join(k.public for k in secrets)
+    if alone:
+        public = tuple(k.public for k in secrets)
+        return Meeting(LocalTransport(), (Host(0, socket.gethostname(), public[:-1], public[-1]),), secrets, None)
+    from baash.mpi import world as mpi
+
+    world = mpi.start_all(nodes, blob)
+    hosts = []
+    for hello in world.hellos:
+        public = tuple(hello.blob[i : i + 32] for i in range(0, len(hello.blob), 32))
+        hosts.append(Host(hello.rank, hello.host, public[:-1], public[-1]))
+    return Meeting(world.transport, tuple(hosts), secrets, world)
+
+
+def _world_size() -> int:
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 1
+
+
+def agree(meeting: Meeting, options: RunOptions, sources: Sources) -> tuple[View, Opened | None]:
+    """The view of this run: made by rank 0, learned by the others. Raises what rank 0 failed with, on all."""
+    if meeting.transport.rank == 0:
+        try:
+            sources()  # a malformed input must cost nothing, not even a claim
+            options.check_here()
+            nodes = sum(len(h.keys) for h in meeting.hosts)
+            clusters = views.clusters_for(nodes, options.parameters(), options.clusters)
+            opened = open_view(
+                options.ledger,
+                meeting.hosts,
+                clusters,
+                options.parameters(),
+                options.seed,
+                take_over=options.take_over,
+                force=options.force,
+            )
+        except (BaashError, OSError) as cause:
+            error = (
+                cause if isinstance(cause, BaashError) else StorageError(f"{options.ledger} cannot be used: {cause}")
+            )
+            if meeting.world is not None:
+                meeting.world.broadcast_all(b"E", timeout_s=READING_S)
+            raise error from None
+        if meeting.world is not None:
+            meeting.world.broadcast_all(b"V" + opened.text, timeout_s=READING_S)
+        return opened.view, opened
+    text = meeting.world.broadcast_all(None, timeout_s=READING_S)
+    if text[:1] == b"E":
+        raise _SaidByRank0
+    return view_record.decode(text[1:])[0], None
+
+
+class _SaidByRank0(Exception):
+    """Rank 0 reports the error; this rank only leaves."""
+
+
+def run(
+    options: RunOptions,
+    progress: Progress,
+    *,
+    alone: bool,
+    drain_requested: Callable[[], bool],
+    sources: Sources | None = None,
+) -> Any:
+    """One rank's whole run; returns the transport to close. Errors are reported by the rank that speaks.
+
+    ``sources`` replaces what the options name.
+    """
+    sources = sources or options.sources
+    started = time.monotonic()
+    meeting = meet(options, alone=alone)
+    try:
+        view, opened = agree(meeting, options, sources)
+    except _SaidByRank0:
+        return meeting.transport
+    except BaashError as error:
+        progress("status", {"exit_code": error.exit_code, "error": str(error)})
+        return meeting.transport
+    rank = Rank(options, sources, meeting, view, opened, progress, drain_requested)
+    rank.run(started)
+    return meeting.transport
+
+
+class Rank:
+    """The nodes of one rank and what they share: the store, the intake, what is known of ids."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        sources: Sources,
+        meeting: Meeting,
+        view: View,
+        opened: Opened | None,
+        progress: Progress,
+        drain: Callable[[], bool],
+    ) -> None:
+        self.options, self.sources, self.meeting = options, sources, meeting
+        self.view, self.opened = view, opened
+        self.transport, self.progress = meeting.transport, progress
+        self.leads = view.coordinators[0].rank == self.transport.rank
+        self.leader_rank = view.coordinators[0].rank
+        self.lock: WriterLock | None = opened.lock if opened else None  # held as long as this rank lives
+        self.ids: dict[int, kernels.EntityTable] = {}  # by cluster led here; see ``Restored.ids``
+        self.start: Log | None = None
+        self._drain = drain
+        self._secrets = {k.public: k for k in meeting.secrets}
+
+    def run(self, started: float) -> None:
+        communicator = self._communicator()
+        service: Service | None = None
+        store: Store | None = None
+        failure: BaashError | None = None
+        begun = time.monotonic()
+        try:
+            nodes = self._make_nodes()
+            mine = [n for n in nodes.values() if isinstance(n, Coordinator)]
+            if mine:
+                folder = Folder(self.options.ledger)
+                self.lock = self.opened.lock if self.opened else folder.join_lock()
+                kind = cast(writers.Kind, self.options.writer)
+                writer = writers.open_writer(kind, folder, self.view, communicator)
+                store = Store(folder, self.view.view, writer, self._together if communicator else nullcontext)
+            intake = Intake(self.view, [c.cluster for c in mine], self.sources()) if mine else None
+            fetcher = Fetcher(self.options.ledger)
+            service = Service(
+                self.transport,
+                self.view,
+                nodes,
+                store=store,
+                intake=intake,
+                read_shared=self._read_shared,
+                answer_reads=lambda c, asked: fetcher.answer(c.state.table, asked.entities),
+                known=self._known,
+                learned=self._learned,
+                drain_requested=self._drain,
+                progress=self.progress if self.leads else lambda event, fields: None,
+            )
+            begun = time.monotonic()
+            service.run()
+        except BaashError as error:
+            failure = error
+        elapsed = time.monotonic() - begun
+        if failure is not None and not self.leads:
+            self._speak_for_the_dead(service, failure)
+            return
+        if store is not None:
+            store.close(orderly=failure is None and not (service and service.lost_nodes))
+        if self.leads:
+            self._conclude(service, failure, elapsed, begun - started, store)
+        elif service is not None:
+            self._hand_in(service)
+
+    # -- the start --------------------------------------------------------------------------------------------------
+
+    def _communicator(self) -> Any:
+        """Of the ranks that lead clusters, for the ``mpio`` writer; every rank calls this."""
+        if self.options.writer != "mpio" or self.meeting.world is None:
+            return None
+        return self.meeting.world.split_all(any(c.rank == self.transport.rank for c in self.view.coordinators))
+
+    def _together(self) -> AbstractContextManager[None]:
+        """A time limit round what the leading ranks do together inside MPI, where nothing else can end a wait."""
+        from baash.mpi import world
+
+        limit: AbstractContextManager[None] = world.time_limit(world.START_S, "a segment could not be opened together")
+        return limit
+
+    def _make_nodes(self) -> dict[int, Actor]:
+        nodes: dict[int, Actor] = {}
+        read: dict[int, tuple[Restored, Log]] = {}
+        for node in self.view.nodes:
+            secret = self._secrets.get(node.key)
+            if secret is None or node.rank != self.transport.rank:
+                continue
+            if node.cluster is None:
+                empty = State(kernels.EntityTable(), kernels.ReplayTable(self.view.parameters.replay_width))
+                nodes[node.node] = Validator(self.view, node.node, secret, empty, ZERO_HASH, storage=True)
+                continue
+            if node.cluster not in read:
+                read[node.cluster] = read_state(self.options.ledger, self.view, node.cluster)
+            restored, log = read[node.cluster]
+            state = State(restored.entities, restored.replay).copy()
+            if node.role == "coordinator":
+                nodes[node.node] = Coordinator(self.view, node.cluster, secret, state, log, self.options.limits())
+                self.ids[node.cluster] = restored.ids
+                self.start = log
+            else:
+                nodes[node.node] = Validator(self.view, node.node, secret, state, log.commit)
+        return nodes
+
+    # -- what the loop asks -----------------------------------------------------------------------------------------
+
+    def _known(self, cluster: int, ids: np.ndarray) -> np.ndarray:
+        """What the ledger says of ids: 0 nothing, 1 committed, 0x100 + reason rejected."""
+        what, found, value = self.ids[cluster].lookup(np.ascontiguousarray(ids[:, :16]))
+        known = np.where(what == 2, np.uint64(0x100) + value, what)
+        return np.where(found, known, np.uint64(0)).astype(np.uint16)
+
+    def _learned(self, cluster: int, reply: Reply) -> None:
+        table = self.ids[cluster]
+        for batch, first in reply.committed:
+            ones = np.ones(len(batch), dtype=np.uint64)
+            numbers = np.uint64(first) + np.arange(len(batch), dtype=np.uint64)
+            table.upsert(np.ascontiguousarray(batch.ids[:, :16]), ones, ones.astype(bool), numbers)
+        rows = reply.rejections
+        if len(rows):
+            keys = np.ascontiguousarray(rows["id"][:, :16])
+            new = ~table.lookup(keys)[1]
+            twos = np.full(int(new.sum()), 2, dtype=np.uint64)
+            table.upsert(keys[new], twos, twos.astype(bool), rows["reason"][new].astype(np.uint64))
+
+    def _read_shared(self, asked: ReadLedger) -> LedgerRead:
+        """The storage validator's look at the shared ledger: all of it, as anyone would read it."""
+        shards = self.view.cluster_of_shard == np.uint32(asked.cluster)
+        with Ledger(self.options.ledger) as ledger:
+            restored = restore(ledger, shards, self.view.parameters.replay_width)
+            windows, last = 0, ZERO_HASH
+            if len(ledger.rounds) and ledger.rounds[-1].view.view == self.view.view:
+                row = ledger.rounds[-1].body().clusters[asked.cluster]
+                windows, last = int(row["number"]), row["window"].tobytes()
+            rounds: Sequence[Any] = ledger.rounds[-COMMITS_KEPT:]
+            commits = (ZERO_HASH, *(r.hash for r in rounds))
+        return LedgerRead(asked.token, State(restored.entities, restored.replay), windows, last, commits)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def _hand_in(self, service: Service) -> None:
+        """Our counts to the rank that speaks."""
+        fields = {**service.final_tally.as_fields(), "counts": report.intake_fields(service)}
+        self.transport.send(self.leader_rank, service.mail_tag, np.frombuffer(orjson.dumps(fields), dtype=np.uint8))
+
+    def _conclude(
+        self, service: Service | None, failure: BaashError | None, elapsed: float, startup: float, store: Store | None
+    ) -> None:
+        if failure is not None:
+            self._close_all()
+        counts = report.intake_fields(service) if service else {}
+        if service is not None:
+            tally = service.final_tally
+            for fields in self._gather(service):
+                report.add_counts(counts, fields.pop("counts"))
+                tally.add(fields)
+        interrupted = bool(service and service.interrupted)
+        fields = report.build(
+            self.options,
+            self.view,
+            service,
+            counts,
+            failure=failure,
+            elapsed_s=elapsed,
+            startup_s=startup,
+            ranks=self.transport.size,
+            ulfm=self.transport.ulfm,
+            start=self.start,
+            mpi=self._mpi_versions(),
+            writer=store.name if store else self.options.writer,
+            notes=[*(self.opened.notes if self.opened else []), *(store.notes if store else [])],
+        )
+        try:
+            if failure is None and service is not None:
+                self._write_checkpoint(service)
+            if self.options.report is not None:
+                report.write(self.options.report, fields)
+        except BaashError as error:
+            failure = failure or error
+        code = failure.exit_code if failure else Interrupted.exit_code if interrupted else 0
+        self.progress("status", {"exit_code": code, "error": str(failure) if failure else "", "report": fields})
+
+    def _speak_for_the_dead(self, service: Service | None, failure: BaashError) -> None:
+        """The leading rank cannot say how it went: the lowest living one does, the others only leave."""
+        dead = {n.rank for n in self.view.nodes if service and n.node in service.lost_nodes}
+        if self.leader_rank not in dead:
+            raise failure
+        if self.transport.rank == min(set(range(self.transport.size)) - dead):
+            self.progress("status", {"exit_code": failure.exit_code, "error": str(failure)})
+
+    def _mpi_versions(self) -> dict[str, str]:
+        return {} if self.meeting.world is None else self.meeting.world.versions()
+
+    def _close_all(self) -> None:
+        """This run has failed here: everyone else may go."""
+        data = encode(Kind.CLOSE, self.view.view, self.view.coordinators[0].node)
+        for node in self.view.nodes:
+            if node.rank != self.transport.rank:
+                self.transport.send(node.rank, node.node, data)
+        self.transport.drain(2.0)
+
+    def _gather(self, service: Service) -> list[dict[str, Any]]:
+        """The counts of all living ranks; whoever takes too long is left out."""
+        dead = {n.rank for n in self.view.nodes if n.node in service.lost_nodes}
+        deadline = time.monotonic() + GATHER_S
+        while time.monotonic() < deadline:
+            if {source for source, _ in service.mail} | dead | {self.transport.rank} >= set(range(self.transport.size)):
+                break
+            service.mail += [(s, d) for s, tag, d in self.transport.poll() if tag == service.mail_tag]
+            dead |= set(self.transport.failed())
+            self.transport.wait(0.05, False)
+        return [orjson.loads(data.tobytes()) for _, data in service.mail]
+
+    def _write_checkpoint(self, service: Service) -> None:
+        """The newest acknowledged state, signed by the leading coordinator: what hides a lost tail contradicts it."""
+        log = report.log_of(service)
+        folder = Folder(self.options.ledger)
+        if log is None or not log.block_total or folder.newest_claim() != self.view.view:
+            return  # nothing to say, or somebody newer says it
+        leader = self.view.coordinators[0]
+        note = checkpoint.Checkpoint(self.view.ledger, log.block_total, kernels.log_root(log.frontier, log.block_total))
+        name = checkpoint.node_name(self.view.ledger, self.view.view, leader.node)
+        checkpoint.publish(folder, note, self._secrets[leader.key], name)

@@ -1,0 +1,154 @@
+"""The report of a run: what was committed, by whom, how fast, under which versions. JSON with a schema version.
+
+Units are in the names; ``docs/report.md`` explains each field.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+import baash
+from baash import kernels
+from baash.errors import BaashError, StorageError
+from baash.options import RunOptions
+from baash.protocol.coordinator import Coordinator
+from baash.protocol.plan import Log
+from baash.protocol.view import View
+from baash.records import Reason
+from baash.service import Service, Tally, percentile_ms
+
+SCHEMA_VERSION = 1
+
+
+def intake_fields(service: Service) -> dict[str, Any]:
+    """What the intake of this rank counted."""
+    counts = service.intake_counts
+    return {**vars(counts), "skips": list(counts.skips)} if counts is not None else {}
+
+
+def add_counts(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add up two ranks' intake counts. Every rank that leads reads the whole input, so what was skipped is not added."""
+    for name, value in more.items():
+        if name in ("skipped", "skips") and name in into:
+            continue
+        into[name] = into[name] + value if name in into else value
+
+
+def log_of(service: Service) -> Log | None:
+    """The log as the coordinators here know it."""
+    return next((n.rounds.log for n in service.nodes.values() if isinstance(n, Coordinator)), None)
+
+
+def versions() -> dict[str, str | None]:
+    """Of everything that may matter for how a ledger was written."""
+    import numpy
+
+    from baash.ledger import library
+
+    found: dict[str, str | None] = {
+        "baash": baash.__version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        **library.versions(),
+        "mpi4py": None,
+        "mpi_library": None,
+    }
+    return found
+
+
+def build(
+    options: RunOptions,
+    view: View,
+    service: Service | None,
+    counts: Mapping[str, Any],
+    *,
+    failure: BaashError | None,
+    elapsed_s: float,
+    startup_s: float,
+    ranks: int,
+    ulfm: bool,
+    mpi: Mapping[str, str],
+    start: Log | None,
+    writer: str,
+    notes: list[str],
+) -> dict[str, Any]:
+    """The report; ``service`` is None when the run failed before its loop began."""
+    tally = service.final_tally if service else Tally()
+    log = (log_of(service) if service else None) or start
+    committed = tally.committed
+    interrupted = bool(service and service.interrupted)
+    reason = str(failure) if failure else "interrupted" if interrupted else "finished"
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "ledger": str(options.ledger),
+        "ledger_id": view.ledger.hex(),
+        "versions": {**versions(), **mpi},
+        "transactions": {
+            "offered": int(counts.get("offered", 0)),
+            "committed": committed,
+            "rejected": {Reason(r).name.lower(): n for r, n in sorted(tally.rejected.items())},
+            "duplicates": tally.duplicates,
+        },
+        "reads": {
+            "asked": int(counts.get("reads", 0)),
+            "found": int(counts.get("reads_found", 0)),
+            "bytes": int(counts.get("read_bytes", 0)),
+        },
+        "skipped": int(counts.get("skipped", 0)),
+        "skipped_examples": list(counts.get("skips", ())),
+        "blocks": tally.blocks,
+        "rounds": log.round if log else 0,
+        "views": view.view + 1,
+        "view": view.view,
+        "block_total": log.block_total if log else 0,
+        "transaction_total": log.transaction_total if log else 0,
+        "elapsed_s": round(elapsed_s, 6),
+        "startup_s": round(startup_s, 6),
+        "transactions_per_second": round(committed / elapsed_s, 1) if elapsed_s > 0 else 0.0,
+        "committed_bytes": tally.committed_bytes,
+        "ranks": ranks,
+        "nodes": len(view.nodes) - (view.storage is not None),
+        "clusters": len(view.coordinators),
+        "faults_tolerated": view.parameters.faults,
+        "replacements": view.parameters.replacements,
+        "quorum": view.parameters.quorum,
+        "block_size": view.parameters.block_size,
+        "seed": view.seed,
+        "writer": writer,
+        "kernel": kernels.current(),
+        "ulfm": ulfm,
+        "messages": tally.messages,
+        "message_bytes": tally.message_bytes,
+        "votes": tally.votes,
+        "votes_by_node": {str(n): v for n, v in sorted(tally.votes_by_node.items())},
+        "retries": tally.retries,
+        "storage_decisions": tally.appeals,
+        "lost_windows": tally.lost_windows,
+        "lost_nodes": sorted(set(service.lost_nodes)) if service else [],
+        "remarks": dict(sorted(tally.reports.items())),
+        "notes": notes,
+        "head": log.head.hex() if log else None,
+        "commit_latency_ms": {"p50": percentile_ms(tally.latency, 0.5), "p99": percentile_ms(tally.latency, 0.99)},
+        "interrupted": interrupted,
+        "exit_reason": reason,
+        "exit_code": failure.exit_code if failure else 130 if interrupted else 0,
+    }
+
+
+def write(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write a report whole or not at all. Raises StorageError."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(orjson.dumps(dict(fields), option=orjson.OPT_INDENT_2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"the report {path} cannot be written: {error.strerror}; the ledger is not affected"
+        ) from error

@@ -1,0 +1,147 @@
+"""From a folder to a view that can run, and back: claim, restore, form, publish; at the end, a checkpoint.
+
+Rank 0 does this alone, before anything is voted on; the others learn the view record and read the ledger themselves.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import baash
+from baash import keys
+from baash.errors import KeyNotFound, LedgerDamaged, LedgerError
+from baash.ledger import keyring, probe
+from baash.ledger.folder import Folder, WriterLock
+from baash.ledger.reader import Ledger
+from baash.ledger.restore import Restored, restore
+from baash.protocol import view as views
+from baash.protocol.plan import Log
+from baash.protocol.view import Host, Parameters, Predecessor, View
+
+
+@dataclass
+class Opened:
+    """A view this process published, and what keeps others out while it runs."""
+
+    folder: Folder
+    view: View
+    text: bytes  # the view record's file, for the other ranks
+    lock: WriterLock
+    notes: list[str]
+
+
+def started_by() -> dict[str, Any]:
+    """Who runs this, for people: user, host, job, pid, version."""
+    job = next((os.environ[n] for n in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID") if n in os.environ), None)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = str(os.geteuid())
+    return {"user": user, "host": socket.gethostname(), "job": job, "pid": os.getpid(), "version": baash.__version__}
+
+
+def open_view(
+    path: str | Path,
+    hosts: Sequence[Host],
+    clusters: int,
+    parameters: Parameters,
+    seed: int,
+    *,
+    take_over: bool = False,
+    force: bool = False,
+) -> Opened:
+    """Claim the next view of the ledger at ``path`` (made if it is not there) and publish it.
+
+    Raises LedgerBusy, LedgerDamaged, KeyNotFound, StorageError. Nothing is left behind but a claim.
+    """
+    folder = Folder(path)
+    fresh = not folder.path.exists() or not (folder.views() or folder.claims())
+    if fresh:
+        folder = Folder.create(path)
+    probe.probe(folder.path, force=force)
+    _refuse_orphans(folder)
+    lock = folder.lock(take_over=take_over, info=started_by())
+    notes = [lock.note] if lock.note else []
+    try:
+        key = keyring.generate() if not folder.views() else _key_of(folder)
+        number = folder.claim_next({**started_by(), "time_ns": time.time_ns()})
+        view = views.form(
+            view=number,
+            ledger=key.public,
+            predecessor=_cut(folder),
+            hosts=hosts,
+            clusters=clusters,
+            parameters=parameters,
+            seed=seed,
+            time_ns=time.time_ns(),
+            started_by=started_by(),
+        )
+        signatures = {"ledger": view.sign(key)}
+        folder.publish(view, signatures)
+        lock.share()
+    except BaseException:
+        lock.release()
+        raise
+    return Opened(folder, view, view.encode(signatures), lock, notes)
+
+
+def _refuse_orphans(folder: Folder) -> None:
+    """A segment is made after its view was published: one without a view record means that a view was removed."""
+    found = folder.segment_names()  # first: beside a living writer its view would be there before its segment
+    views = set(folder.views())
+    for view, segment in found:
+        if view not in views:
+            path = folder.segment_path(view, segment)
+            raise LedgerDamaged(
+                f"{path} is there, but the record of view {view} is not: it was removed, and what it committed would be "
+                "lost by going on; restore it from a copy, baash verify says more"
+            )
+
+
+def _key_of(folder: Folder) -> keys.PrivateKey:
+    with Ledger(folder.path) as ledger:
+        try:
+            return keyring.load(ledger.id)
+        except KeyNotFound as error:
+            raise KeyNotFound(f"{folder.path} can be read and verified, but not continued: {error}") from error
+
+
+def _cut(folder: Folder) -> Predecessor | None:
+    """The highest published view, and its last commit record, made durable: its writer may not have flushed it yet."""
+    if not folder.views():
+        return None
+    with Ledger(folder.path) as ledger:
+        newest = ledger.epochs[-1].view
+        if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest.view:
+            return Predecessor(newest.view, None)
+        last = ledger.rounds[-1]
+        with open(last.file.layout.path, "rb") as segment:
+            os.fsync(segment.fileno())
+        return Predecessor(newest.view, last.raw.tobytes())
+
+
+def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
+    """What a node of ``cluster`` (None: of none, the whole) starts ``view`` with: the ledger up to the predecessor's cut."""
+    shards = None if cluster is None else view.cluster_of_shard == np.uint32(cluster)
+    with Ledger(path) as ledger:
+        restored = restore(ledger, shards, view.parameters.replay_width)
+    if restored.commit != _cut_hash(view, restored):
+        raise LedgerError(f"{path} went on while view {view.view} was made: run again")
+    return restored, restored.log(len(view.coordinators))
+
+
+def _cut_hash(view: View, restored: Restored) -> bytes:
+    before = view.predecessor
+    if before is None or before.commit is None:
+        return restored.commit
+    return hashlib.sha256(before.commit[:256]).digest()

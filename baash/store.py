@@ -1,0 +1,149 @@
+"""The store of one rank: does what ``Persist`` says, in order, in a thread of its own, and says how it went.
+
+It decides nothing: which bytes go where was planned by the protocol, how they get there is the ledger's writer. The
+thread makes no MPI call: a writer that needs MPI (``mpio``) is driven from the loop's own thread instead, one write at a
+time, so that what is to be said after one write is said before the next may wait for other ranks.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from baash.errors import LedgerError
+from baash.ledger.folder import Folder
+from baash.ledger.writer import Writer
+from baash.protocol.events import Persist
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished write: ``reason`` is empty when it is durable."""
+
+    node: int
+    persist: Persist
+    reason: str = ""
+    fenced: bool = False
+
+
+class Store:
+    """``submit`` never blocks, ``finished`` gives what is done since the last call.
+
+    ``together``: a time limit round what all leading ranks do together (opening a segment under ``mpio``).
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        view: int,
+        writer: Writer,
+        together: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._together = together
+        self._waiting: deque[tuple[int, Persist]] = deque()
+        self._folder, self._view, self._writer = folder, view, writer
+        self._work: queue.SimpleQueue[tuple[int, Persist] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._pending = 0
+        self._broken = ""  # once a commit record's flush failed nothing may be written any more
+        self._bug: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._inline = writer.name == "mpio"
+        if not self._inline:
+            self._thread = threading.Thread(target=self._run, name="baash-store", daemon=True)
+            self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        return self._pending
+
+    @property
+    def name(self) -> str:
+        """Of the writer: ``offset`` or ``mpio``."""
+        return self._writer.name
+
+    @property
+    def notes(self) -> list[str]:
+        return self._writer.notes
+
+    def submit(self, node: int, persist: Persist) -> None:
+        self._pending += 1
+        if self._inline:
+            self._waiting.append((node, persist))
+        else:
+            self._work.put((node, persist))
+
+    def finished(self) -> list[Done]:
+        found = []
+        if self._waiting:
+            self._done.put(self._perform(*self._waiting.popleft()))
+        if self._bug is not None:
+            raise self._bug
+        while True:
+            try:
+                found.append(self._done.get_nowait())
+            except queue.Empty:
+                self._pending -= len(found)
+                return found
+
+    def close(self, *, orderly: bool) -> None:
+        """Let go of the segments; ``orderly`` when every rank is alive and calls this too."""
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join()
+        if orderly:
+            self._writer.close_all()
+        else:
+            self._writer.release()
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            try:
+                self._done.put(self._perform(*item))
+            except BaseException as error:  # a bug, or no memory: the loop's thread ends the process with it
+                self._bug = error
+                return
+
+    def _perform(self, node: int, persist: Persist) -> Done:
+        try:
+            if self._broken:
+                return Done(node, persist, self._broken)
+            if persist.creates is not None:
+                self._create(persist)
+            if persist.writes or persist.creates is None:  # who writes nothing in this round opens the segment too
+                with self._together():
+                    self._writer.open_all(persist.segment)
+            for write in persist.writes:
+                self._writer.write(write.segment, write.data_set, write.offset, write.data)
+            if persist.writes:
+                self._writer.flush(persist.segment)
+        except (LedgerError, OSError) as error:
+            if persist.commits:
+                self._broken = str(error)
+            return Done(node, persist, str(error))
+        if persist.commits:
+            try:
+                newest = self._folder.newest_claim()
+            except LedgerError as error:  # durable, but perhaps fenced: nobody can say
+                self._broken = str(error)
+                return Done(node, persist, self._broken)
+            if newest != self._view:
+                self._broken = (
+                    f"view {newest} of {self._folder.path} has been claimed by somebody else: this run stops, what it "
+                    "had committed before is in the ledger; see who writes there with: baash verify"
+                )
+                return Done(node, persist, self._broken, fenced=True)
+        return Done(node, persist)
+
+    def _create(self, persist: Persist) -> None:
+        """Make the segment; one that an earlier try of the same round left holds no commit record and is replaced."""
+        assert persist.creates is not None
+        path = self._folder.segment_path(self._view, persist.segment)
+        if path.exists():
+            self._writer.release()
+            path.unlink()
+        self._writer.create(persist.segment, persist.creates)
