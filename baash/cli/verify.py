@@ -1,0 +1,83 @@
+"""``baash verify``: the audit, for people and for machines. What is checked is ``ledger/audit.py``'s matter."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from baash.cli.screen import bar
+from baash.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+
+def verify(
+    ledger: Annotated[Path, typer.Argument(help="Folder of the ledger.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ledger_id: Annotated[
+        str | None, typer.Option("--ledger-id", metavar="HEX", help="The ledger's id, as you know it from elsewhere.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Check a whole ledger: every hash, signature, vote and rule. Needs the folder and nothing else.
+
+    Ends with 0 if all is well, 1 if anything is not as it was committed.
+
+    Example: baash verify ./ledger-demo
+    """
+    from baash.ledger.audit import audit
+
+    if ledger_id is not None and not re.fullmatch("[0-9a-fA-F]{64}", ledger_id):
+        raise UsageError(f"--ledger-id must be 64 hex digits, not {ledger_id!r}")
+    known = bytes.fromhex(ledger_id) if ledger_id is not None else None
+    began = time.monotonic()
+    with bar("verifying", "blocks", enabled=not as_json) as progress:
+        report = audit(ledger, known, progress)
+    elapsed_s = time.monotonic() - began
+    counted = {
+        "blocks": report.blocks,
+        "transactions": report.transactions,
+        "rejections": report.rejections,
+        "rounds": report.rounds,
+        "certificates": report.certificates,
+        "signatures": report.signatures,
+        "views": report.views,
+    }
+    if as_json:
+        result = {
+            "schema_version": SCHEMA_VERSION,
+            "ok": report.ok,
+            "ledger_id": report.ledger_id.hex() if report.ledger_id else None,
+            **counted,
+            "records_bytes": report.records_bytes,
+            "head": report.head.hex(),
+            "problems": [asdict(p) for p in report.problems],
+            "problem_count": report.problem_count,
+            "notes": report.notes,
+            "note_count": report.note_count,
+            "elapsed_s": round(elapsed_s, 6),
+        }
+        print(json.dumps(result))
+    else:
+        print(f"ledger {report.ledger_id.hex() if report.ledger_id else '(no view was published)'}")
+        print(", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counted.items()))
+        if report.blocks:
+            print(f"head: block {report.blocks - 1:,}, {report.head.hex()}")
+        for note in report.notes:
+            print(f"note: {note}")
+        if report.note_count > len(report.notes):
+            print(f"note: and {report.note_count - len(report.notes):,} more notes")
+        for problem in report.problems:
+            print(f"PROBLEM: {problem}")
+        if report.problem_count > len(report.problems):
+            print(f"PROBLEM: and {report.problem_count - len(report.problems):,} more")
+        rate = f"{report.records_bytes / 1e6:,.1f} MB of records in {elapsed_s:.1f} s"
+        print(f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})")
+    if not report.ok:
+        raise typer.Exit(1)
