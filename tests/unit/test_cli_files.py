@@ -1,0 +1,167 @@
+"""The command line as a user has it, in one process: record, check-file, query, verify, info; exit codes and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+Baash = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def baash(tmp_path: Path) -> Baash:
+    settings = {**os.environ, "BAASH_KEYS": str(tmp_path / "keys")}
+    settings["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+    def run(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-c", "from baash.cli import main; main()", *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, timeout=120, env={**settings, **more}, cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"f{i:02d}.dat").write_bytes(bytes([i]) * (i * 137))
+    with h5py.File(folder / "model.h5", "w") as file:
+        file["grid/temperature"] = np.arange(1000, dtype="f8")
+        file["grid/pressure"] = np.ones(50)
+    return folder
+
+
+def as_json(ran: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_files_recorded_changed_and_named(baash: Baash, files: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    first = baash("record", files, "--ledger", ledger, "--job", "4711", "--note", "run A", "--json")
+    assert first.returncode == 0, first.stderr
+    assert (as_json(first)["recorded"], as_json(first)["unchanged"]) == (41, 0)
+    again = baash("record", files, "--ledger", ledger, "--json")
+    assert (as_json(again)["recorded"], as_json(again)["unchanged"]) == (0, 41)
+    assert not (ledger / "view-000001").exists()  # what changes nothing costs nothing
+
+    assert baash("check-file", files, "--ledger", ledger).returncode == 0
+    with h5py.File(files / "model.h5") as file:
+        offset = file["grid/temperature"].id.get_offset()
+    flip(files / "model.h5", offset + 77)
+    flip(files / "f07.dat", 3)
+    checked = baash("check-file", files, __file__, "--ledger", ledger, "--json")
+    assert checked.returncode == 1
+    found = {Path(one["file"]).name: one for one in as_json(checked)["files"]}
+    assert found["model.h5"]["changes"][0] == "data set /grid/temperature changed"
+    assert found["f07.dat"]["answer"] == "changed" and found["f08.dat"]["answer"] == "unchanged"
+    assert found[Path(__file__).name]["answer"] == "unknown"
+    assert found["f08.dat"]["job"] == "4711" and found["f08.dat"]["recorded_at"]
+
+    third = baash("record", files / "model.h5", "--from", files / "f01.dat", "--ledger", ledger)
+    assert third.returncode == 0 and "1 recorded" in third.stdout and "fail together" in third.stdout
+    asked = baash("query", ledger, "--entity", "model.h5")
+    assert "version 2" in asked.stdout and "f01.dat" in asked.stdout
+    audit = baash("verify", ledger, "--json")
+    assert audit.returncode == 0 and as_json(audit)["transactions"] == 42 and as_json(audit)["views"] == 2
+
+
+def test_a_changed_byte_is_a_problem_with_a_place(baash: Baash, files: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    assert baash("record", files, "--ledger", ledger).returncode == 0
+    segment = ledger / "segment-000000-0000.h5"
+    with h5py.File(segment) as file:
+        row = file["block_headers"][3]
+        offset = file["records"].id.get_offset() + int(row["records_offset"])
+    flip(segment, offset + 90)
+    audit = baash("verify", ledger, "--json")
+    assert audit.returncode == 1
+    problem = as_json(audit)["problems"][0]
+    assert problem["height"] == 3 and problem["segment"] == segment.name, problem
+    shown = baash("verify", ledger)
+    assert shown.returncode == 1 and "PROBLEM" in shown.stdout and "block 3" in shown.stdout
+    more = baash("record", __file__, "--ledger", ledger)
+    assert more.returncode == 6 and "Traceback" not in more.stderr  # nobody builds on what has rotted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "--ledger", "l"), 2, "nothing to record"),
+        (("run", "--ledger", "l", "--workload", "nonsense"), 2, "nonsense"),
+        (("run", "--ledger", "l", "--workload", "ycsb-load", "--quorum", "all"), 2, "majority, byzantine"),
+        (("run", "--ledger", "l", "--workload", "ycsb-load", "--launcher", "none", "--clusters", "3"), 2, "15 in all"),
+        (("run", "--ledger", "l", "--launcher", "none", "--input", "absent.jsonl"), 4, "absent.jsonl"),
+        (("record", "absent", "--ledger", "l"), 4, "absent does not exist"),
+        (("verify", "absent"), 5, "no ledger"),
+        (("query", "absent", "--block", "0"), 5, "no ledger"),
+        (("check-file", __file__, "--ledger", "absent"), 5, "no ledger"),
+    ],
+)
+def test_wrong_use_costs_nothing(
+    baash: Baash, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = baash(*arguments)
+    assert ran.returncode == code, (ran.stdout, ran.stderr)
+    assert said in ran.stderr and "Traceback" not in ran.stderr
+    assert not (tmp_path / "l").exists()
+
+
+def test_a_malformed_line_commits_nothing(baash: Baash, tmp_path: Path) -> None:
+    lines = ['{"entity": "a", "op": "create"}', '{"entity": "b", "op": "invent"}', '{"entity": "c", "op": "create"}']
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    ran = baash("run", "--ledger", "l", "--launcher", "none", "--input", "in.jsonl")
+    assert ran.returncode == 4 and "line 2" in ran.stderr and not (tmp_path / "l").exists()
+    ran = baash("run", "--ledger", "l", "--launcher", "none", "--input", "in.jsonl", "--on-error", "skip")
+    assert ran.returncode == 0, ran.stderr
+    assert "2 transactions committed" in ran.stdout and "1 malformed and skipped" in ran.stdout
+
+
+def test_a_ledger_without_its_key_is_read_only(baash: Baash, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"entity": "a", "op": "create"}')
+    run = ("run", "--ledger", "l", "--launcher", "none", "--input", "in.jsonl")
+    assert baash(*run).returncode == 0
+    elsewhere = baash(*run, BAASH_KEYS=str(tmp_path / "others"))
+    assert elsewhere.returncode == 10 and "key" in elsewhere.stderr
+    assert baash("verify", "l", BAASH_KEYS=str(tmp_path / "others")).returncode == 0
+
+
+def test_a_removed_view_is_damage_and_nobody_goes_on(baash: Baash, tmp_path: Path) -> None:
+    run = ("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-load")
+    for transactions in ("50", "100"):
+        assert baash(*run, "--transactions", transactions).returncode == 0
+    (tmp_path / "l" / "view-000001").unlink()
+    (tmp_path / "l" / "checkpoint").unlink()
+    assert baash("verify", "l").returncode == 1
+    more = baash(*run, "--transactions", "150")
+    assert more.returncode == 6 and "view 1" in more.stderr
+
+
+def test_info_tells_kernels_and_why(baash: Baash) -> None:
+    found = as_json(baash("info", "--json"))
+    assert {k["name"] for k in found["kernels"]} >= {"portable", "shani"}
+    assert sum(k["chosen"] for k in found["kernels"]) == 1
+    assert found["limits"]["payload_bytes"] == 16 << 20
+    demanded = as_json(baash("info", "--json", BAASH_KERNEL="portable"))
+    assert next(k for k in demanded["kernels"] if k["chosen"])["name"] == "portable"
+    refused = baash("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-load", BAASH_KERNEL="nonsense")
+    assert refused.returncode == 14 and "nonsense" in refused.stderr and "portable" in refused.stderr

@@ -1,0 +1,173 @@
+"""Every SHA-256 kernel against published vectors and hashlib; bounds; which kernel runs and why not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baash import _core, kernels
+from baash.errors import KernelUnavailable
+from baash.kernels import dispatch
+
+ROOT = Path(__file__).resolve().parents[2]
+READY = [kernel.name for kernel in kernels.available() if kernel.state == "ready"]
+every_kernel = pytest.mark.parametrize("kernel", READY)
+
+
+def joined(messages: list[bytes]) -> tuple[bytes, np.ndarray]:
+    return b"".join(messages), np.cumsum([0, *map(len, messages)])
+
+
+def expected(messages: list[bytes]) -> list[bytes]:
+    return [hashlib.sha256(message).digest() for message in messages]
+
+
+def cavp(name: str) -> list[tuple[bytes, bytes]]:
+    """NIST's Cryptographic Algorithm Validation Program: (message, hash)."""
+    vectors = pytest.importorskip("cryptography_vectors", reason="NIST's vectors come with cryptography-vectors (pip)")
+    with vectors.open_vector_file(f"hashes/SHA2/{name}.rsp", "r") as file:
+        cases = re.findall(r"Len = (\d+)\s+Msg = (\w+)\s+MD = (\w+)", file.read())
+    return [(bytes.fromhex(message)[: int(bits) // 8], bytes.fromhex(digest)) for bits, message, digest in cases]
+
+
+@every_kernel
+@pytest.mark.parametrize("name", ["SHA256ShortMsg", "SHA256LongMsg"])
+def test_nist_vectors(kernel: str, name: str) -> None:
+    cases = cavp(name)
+    assert len(cases) >= 64
+    hashes = kernels.sha256_batch(*joined([message for message, _ in cases]), kernel=kernel)
+    assert [row.tobytes() for row in hashes] == [digest for _, digest in cases]
+
+
+@every_kernel
+def test_own_vectors(kernel: str) -> None:
+    lines = (ROOT / "tests/vectors/sha256.txt").read_text().splitlines()
+    cases = [line.split() for line in lines if not line.startswith("#")]
+    messages = [bytes.fromhex(message.strip("-")) for message, _ in cases]
+    hashes = kernels.sha256_batch(*joined(messages), kernel=kernel)
+    assert [row.tobytes().hex() for row in hashes] == [digest for _, digest in cases]
+
+
+@every_kernel
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.binary(max_size=3000),
+    spans=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 300)), max_size=40),
+    threads=st.integers(1, 3),
+)
+def test_ragged_spans(kernel: str, data: bytes, spans: list[tuple[int, int]], threads: int) -> None:
+    inside = [(start, min(length, len(data) - start)) for start, length in spans if start <= len(data)]
+    starts, lengths = [start for start, _ in inside], [length for _, length in inside]
+    hashes = kernels.sha256_spans(data, starts, lengths, kernel=kernel, threads=threads)
+    assert [row.tobytes() for row in hashes] == expected([data[s : s + n] for s, n in inside])
+
+
+@every_kernel
+def test_threads_give_the_same(kernel: str) -> None:
+    sizes = np.random.default_rng(1).integers(0, 3000, 1500)
+    offsets = np.append(0, np.cumsum(sizes))
+    data = np.random.default_rng(2).integers(0, 256, offsets[-1], dtype=np.uint8)
+    data.flags.writeable = False
+    alone = kernels.sha256_batch(data, offsets, kernel=kernel)
+    assert alone[77].tobytes() == hashlib.sha256(data[offsets[77] : offsets[78]].tobytes()).digest()
+    out = np.zeros_like(alone)
+    assert kernels.sha256_batch(data, offsets, out=out, kernel=kernel, threads=3) is out
+    assert (out == alone).all()
+    assert (kernels.sha256_spans(data, offsets[:-1], sizes, kernel=kernel, threads=2) == alone).all()
+    broken = offsets.copy()
+    broken[1200] = broken[1199] - 1
+    with pytest.raises(ValueError, match="1199"):
+        kernels.sha256_batch(data, broken, kernel=kernel, threads=3)
+
+
+@pytest.mark.parametrize(
+    ("starts", "lengths"),
+    [([9], [0]), ([0], [9]), ([4], [5]), ([-1], [2]), ([2], [-1]), ([2**64 - 1], [2]), ([0, 1], [1])],
+)
+def test_spans_outside(starts: list[int], lengths: list[int]) -> None:
+    with pytest.raises(ValueError):
+        kernels.sha256_spans(bytes(8), np.array(starts), np.array(lengths))
+
+
+@pytest.mark.parametrize("offsets", [[0, 9], [4, 3], [-1, 3], [], [0, 3, 2, 8]])
+def test_offsets_that_are_none(offsets: list[int]) -> None:
+    with pytest.raises(ValueError):
+        kernels.sha256_batch(bytes(8), np.array(offsets, dtype=np.int64))
+
+
+def test_arguments_that_are_refused() -> None:
+    with pytest.raises(ValueError, match="one piece"):
+        kernels.sha256_batch(np.zeros((8, 8), np.uint8)[:, :4], [0, 1])
+    with pytest.raises(ValueError, match="integers"):
+        kernels.sha256_batch(bytes(8), [0.0, 1.5])
+    with pytest.raises(ValueError, match="out must"):
+        kernels.sha256_batch(bytes(8), [0, 1], out=np.zeros((2, 32), np.uint8))
+    with pytest.raises(ValueError, match="threads"):
+        kernels.sha256_batch(bytes(8), [0, 1], threads=0)
+    assert kernels.sha256_batch(b"", [0]).shape == (0, 32)
+
+
+def test_constant_of_the_self_test() -> None:
+    """csrc/sha256/selftest.c compares with a hash over hashes; here it is made by somebody else."""
+    source = (ROOT / "csrc/sha256/selftest.c").read_text()
+    constant = bytes(int(byte, 16) for byte in re.findall(r"0x(\w\w)", source)[:32])
+    data = bytes(i % 251 for i in range(261 + 16))
+    messages = [data[i * 5 % 16 : i * 5 % 16 + i] for i in range(261)]
+    assert hashlib.sha256(b"".join(expected(messages))).digest() == constant
+
+
+def test_the_best_kernel_is_chosen() -> None:
+    best = os.environ.get("BAASH_KERNEL", READY[-1])
+    assert kernels.current() == best
+    table = kernels.available()
+    assert [kernel.name for kernel in table if kernel.chosen] == [best]
+    assert {kernel.name for kernel in table} >= {"portable", "shani"} and "portable" in READY
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nonesuch", "is unknown"), ("late", "not built"), ("odd", "cpu cannot"), ("bad", "self-test failed")],
+)
+def test_a_demand_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
+    broken = [("late", 0, 1, 2, "r"), ("odd", 0, 1, 3, "r"), ("bad", 0, 1, 4, "r")]
+    table = [*_core.kernel_table(), *broken]
+    monkeypatch.setattr(dispatch._core, "kernel_table", lambda: table)
+    monkeypatch.setattr(dispatch, "_obeyed", False)
+    monkeypatch.setenv("BAASH_KERNEL", name)
+    for use in (kernels.current, lambda: kernels.sha256_batch(b"", [0])):
+        with pytest.raises(KernelUnavailable, match=f"(?s){name}.*BAASH_KERNEL.*{reason}.*portable \\(ready\\)"):
+            use()
+    with pytest.raises(KernelUnavailable, match=reason):
+        kernels.select(name)
+    with pytest.raises(KernelUnavailable, match=reason):
+        kernels.sha256_batch(b"", [0], kernel=name)
+    assert kernels.available()[-1].name == "bad"  # saying what there is needs no kernel
+
+
+@every_kernel
+def test_a_demand_that_is_met(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    before = kernels.current()
+    monkeypatch.setattr(dispatch, "_obeyed", False)
+    monkeypatch.setenv("BAASH_KERNEL", kernel)
+    assert kernels.current() == kernel
+    kernels.select(before)
+    assert kernels.current() == before
+
+
+def test_without_cpu_features_the_portable_kernel_runs() -> None:
+    before = kernels.current()
+    try:
+        assert _core.init(0)
+        states = {kernel.name: kernel.state for kernel in kernels.available()}
+        assert states["portable"] == "ready" and states["shani"] in ("cpu cannot", "not built")
+        assert kernels.current() == "portable"
+    finally:
+        _core.init()
+        kernels.select(before)
