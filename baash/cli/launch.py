@@ -78,7 +78,8 @@ def launch(
     line = launchers.command(launcher, ranks, [*program, *arguments], python=python, options=options)
     if debug:
         print("baash: " + " ".join(line), file=sys.stderr)
-    with _Job(line, launchers.last_signal(launcher, python=python), debug).signals() as job:
+    last_signal = launchers.last_signal(launcher, python=python)
+    with launchers.environment() as environment, _Job(line, environment, last_signal, debug).signals() as job:
         try:
             job.listen(on_progress)
         finally:
@@ -91,6 +92,7 @@ class _Job:
     """One started launcher, and what was heard of it."""
 
     line: Sequence[str]
+    environment: dict[str, str]
     last_signal: signal.Signals
     debug: bool
     status: dict[str, Any] | None = None
@@ -113,7 +115,7 @@ class _Job:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                env=launchers.environment(),
+                env=self.environment,
                 text=True,
                 errors="replace",
             )

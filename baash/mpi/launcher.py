@@ -14,7 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from baash.mpi.info import mpi_info
 
 LAUNCHERS = ("mpirun", "srun", "none")
 
+_MPIRUN_FILES = "PRTE_MCA_prte_local_tmpdir_base"
 _NAMES = ("mpirun", "mpiexec")
 _HYDRA_NAMES = ("mpiexec.hydra", "mpiexec", "mpirun")  # Intel's mpirun is a shell script that hides its child
 
@@ -78,14 +81,25 @@ def last_signal(launcher: str, *, python: str = sys.executable) -> signal.Signal
     return signal.SIGKILL  # a rank, and Hydra's ranks, take SIGTERM for a drain; Hydra's proxies end with it
 
 
-def environment() -> dict[str, str]:
-    """The environment for the launcher: ours, and what Open MPI asks of root (in a container everybody is)."""
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """The environment for one launcher: ours, and what Open MPI asks of root (in a container everybody is).
+
+    Open MPI's mpirun keeps its files in a folder named by its process number, and refuses to start when one that was
+    killed has left a folder of that name; so each gets a temporary folder to itself, removed at the end.
+    Raises ``TransportError`` where none can be made.
+    """
     out = dict(os.environ)
     out["BAASH_PARENT"] = "1"
     out.setdefault("OMPI_MCA_btl_base_warn_component_unused", "0")
     if hasattr(os, "getuid") and os.getuid() == 0:
         out["OMPI_ALLOW_RUN_AS_ROOT"] = out["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
-    return out
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="baash-", dir=out.get(_MPIRUN_FILES), ignore_cleanup_errors=True)
+    except OSError as error:
+        raise TransportError(f"mpirun needs a temporary folder: {error}; set TMPDIR to a writable one") from error
+    with folder as out[_MPIRUN_FILES]:
+        yield out
 
 
 def _options(info: dict[str, Any]) -> list[str]:

@@ -60,10 +60,11 @@ def mark() -> Iterator[str]:
 
 
 @pytest.fixture
-def environment(mark: str) -> dict[str, str]:
+def environment(mark: str) -> Iterator[dict[str, str]]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    return {**launcher.environment(), "PYTHONPATH": path, MARK: mark}
+    with launcher.environment() as settings:
+        yield {**settings, "PYTHONPATH": path, MARK: mark}
 
 
 @pytest.fixture

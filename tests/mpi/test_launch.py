@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,15 +107,18 @@ def test_nothing_survives_the_parent(start_parent: Start, mark: str) -> None:
     assert gone(mark)
 
 
-def test_nothing_survives_mpirun(start_parent: Start, mark: str) -> None:
+def test_nothing_survives_mpirun(start_parent: Start, mark: str, environment: dict[str, str]) -> None:
     parent = start_parent(3, "stubborn")
     until_met(parent)
+    files = Path(environment["PRTE_MCA_prte_local_tmpdir_base"])
+    assert list(files.glob("baash-*/ompi.*"))  # with this folder left, a later mpirun of the same number would not start
     children = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
     assert len(children) == 1
     subprocess.run(["kill", "-9", *children], check=True)
     returned, *_ = outcome(parent, 30)
     assert returned == 11
     assert gone(mark)
+    assert list(files.iterdir()) == []
 
 
 def gone(mark: str) -> bool:
