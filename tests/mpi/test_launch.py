@@ -111,7 +111,7 @@ def test_nothing_survives_mpirun(start_parent: Start, mark: str, environment: di
     parent = start_parent(3, "stubborn")
     until_met(parent)
     files = Path(environment["PRTE_MCA_prte_local_tmpdir_base"])
-    assert list(files.glob("baash-*/ompi.*"))  # with this folder left, a later mpirun of the same number would not start
+    assert list(files.glob("baash-*/ompi.*"))  # left behind, it would keep a later mpirun of its number from starting
     children = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
     assert len(children) == 1
     subprocess.run(["kill", "-9", *children], check=True)
