@@ -15,6 +15,7 @@ cdef extern from "baash.h" nogil:
     int baash_sha256_init(uint32_t cpu_mask)
     int baash_sha256_info(baash_kernel_info *, int)
     int baash_sha256_chosen()
+    int baash_sha256_partner()
     int baash_sha256_choose(int)
     int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int)
     int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int)

@@ -55,6 +55,10 @@ def chosen():
     return baash_sha256_chosen()
 
 
+def partner():
+    return baash_sha256_partner()
+
+
 def choose(int number):
     check(baash_sha256_choose(number))
 

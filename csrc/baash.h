@@ -38,7 +38,14 @@ typedef enum baash_status {
 
 #define BAASH_CHOSEN (-1)
 
-enum { BAASH_CPU_SSSE3 = 1, BAASH_CPU_SSE41 = 2, BAASH_CPU_SHA = 4, BAASH_CPU_AVX2 = 8, BAASH_CPU_AVX512 = 16 };
+enum {
+    BAASH_CPU_SSSE3 = 1,
+    BAASH_CPU_SSE41 = 2,
+    BAASH_CPU_SHA = 4,
+    BAASH_CPU_AVX2 = 8, /* with BMI1, BMI2, LZCNT and POPCNT */
+    BAASH_CPU_AVX512 = 16, /* F, BW, VL */
+    BAASH_CPU_ARM_SHA2 = 32,
+};
 
 typedef enum baash_kernel_state {
     BAASH_KERNEL_READY = 0,
@@ -62,6 +69,9 @@ BAASH_API int baash_sha256_init(uint32_t cpu_mask);
 /* Kernels are numbered from 0; BAASH_E_KERNEL behind the last. */
 BAASH_API int baash_sha256_info(baash_kernel_info *info, int kernel);
 BAASH_API int baash_sha256_chosen(void);
+/* The kernel that takes small batches and remainders in the chosen one's place, or -1. */
+BAASH_API int baash_sha256_partner(void);
+/* From now on this kernel alone. */
 BAASH_API int baash_sha256_choose(int kernel);
 
 /* out[count × 32]: hash of data[starts[i] … starts[i] + lengths[i]). Spans may overlap and come in any order. */
