@@ -23,6 +23,8 @@ cdef extern from "baash.h" nogil:
 
     int baash_merkle_roots(uint8_t *, size_t *, uint8_t *, size_t, uint64_t *, const uint64_t *, size_t, int)
     int baash_merkle_path(uint8_t *, size_t *, uint8_t *, size_t, uint64_t, int)
+    int baash_merkle_paths(uint8_t *paths, uint8_t *path_rows, uint8_t *work, size_t leaves, size_t depth,
+                           int kernel) nogil
     int baash_merkle_fold(uint8_t *, const uint8_t *, uint64_t, uint64_t, const uint8_t *, size_t, int)
     int baash_merkle_append(uint8_t *, uint8_t *, uint64_t, const uint8_t *, size_t, int)
     int baash_merkle_frontier(uint8_t *, const uint8_t *, uint64_t, int)

@@ -119,6 +119,17 @@ def merkle_path(uint8_t[:, ::1] path, uint8_t[:, ::1] work, uint64_t index, int 
     return rows
 
 
+def merkle_paths(uint8_t[:, ::1] paths, uint8_t[::1] path_rows, uint8_t[:, ::1] work, size_t depth, int kernel):
+    cdef int status
+    cdef size_t n = work.shape[0]
+    shape(work.shape[0], work.shape[1], n, 32)
+    shape(paths.shape[0], paths.shape[1], n * depth, 32)
+    same(path_rows.shape[0], n)
+    with nogil:
+        status = baash_merkle_paths(&paths[0, 0], &path_rows[0], &work[0, 0], n, depth, kernel)
+    check(status)
+
+
 def merkle_fold(uint8_t[::1] root, const uint8_t[::1] leaf, uint64_t index, uint64_t size,
                 const uint8_t[:, ::1] path, int kernel):
     same(root.shape[0], 32)

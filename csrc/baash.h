@@ -93,6 +93,10 @@ BAASH_API int baash_merkle_roots(uint8_t *roots, size_t *at, uint8_t *work, size
 /* path[64 × 32], *path_rows: inclusion path of leaf `index` (section 2.1.3.1). work[leaves × 32]: as above. */
 BAASH_API int baash_merkle_path(uint8_t *path, size_t *path_rows, uint8_t *work, size_t leaves, uint64_t index,
                                 int kernel);
+/* The paths of all leaves: paths[leaves × depth × 32], of which leaf i has path_rows[i], from the leaf up. 2^depth >=
+ * leaves, else BAASH_E_VALUE. work: as above. */
+BAASH_API int baash_merkle_paths(uint8_t *paths, uint8_t *path_rows, uint8_t *work, size_t leaves, size_t depth,
+                                 int kernel);
 /* root[32] that `path` leads to from leaf[32] number `index` of `size`; BAASH_E_VALUE: the path has a wrong length. */
 BAASH_API int baash_merkle_fold(uint8_t *root, const uint8_t *leaf, uint64_t index, uint64_t size, const uint8_t *path,
                                 size_t path_rows, int kernel);

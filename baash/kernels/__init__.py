@@ -11,7 +11,7 @@ from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, sha256_batch, sha256_spans
 from baash.kernels.tables import EntityTable, ReplayTable, check_transactions
 from baash.kernels.transactions import encode, entity_hashes, gather, scan, transaction_ids
-from baash.kernels.trees import log_append, log_root, merkle_path, merkle_root_from_path, merkle_roots
+from baash.kernels.trees import log_append, log_root, merkle_path, merkle_paths, merkle_root_from_path, merkle_roots
 
 __all__ = [
     "EntityTable",
@@ -29,6 +29,7 @@ __all__ = [
     "log_append",
     "log_root",
     "merkle_path",
+    "merkle_paths",
     "merkle_root_from_path",
     "merkle_roots",
     "scan",
