@@ -122,7 +122,6 @@ static hashes begin(const state *s, size_t i, const uint8_t *entity) {
     hashes h = {entity_hash(load_key(entity), s->table.seed), issuer, mix(issuer ^ s->info[i].sequence)};
     entity_prefetch(&s->table, h.entity);
     __builtin_prefetch(&s->entity_slots[h.entity & s->mask], 1);
-    __builtin_prefetch(&s->issuer_slots[h.issuer & s->mask], 1);
     __builtin_prefetch(&s->pair_slots[h.pair & s->mask], 1);
     return h;
 }
