@@ -35,7 +35,7 @@ class EntityTable:
     """Key (16 bytes: the first half of an entity hash) → version, exists, last.
 
     Memory: an entry is 32 bytes and 35 to 70 % of them are used, so 46 to 91 bytes an entity. A table that grows keeps the array
-    before, half as large, for the next 4 % of new entities (137 bytes an entity at most, of which 91 have been touched).
+    before, half as large, for the next 9 % of new entities (137 bytes an entity at most).
     """
 
     def __init__(self, capacity: int = 1024) -> None:
