@@ -9,14 +9,17 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 from baash.kernels.blocks import chain_blocks, content_digests, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, sha256_batch, sha256_spans
-from baash.kernels.tables import EntityTable, ReplayTable, check_transactions
+from baash.kernels.rules import Applied, apply_transactions, check_transactions
+from baash.kernels.tables import EntityTable, ReplayTable
 from baash.kernels.transactions import encode, entity_hashes, gather, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_paths, merkle_root_from_path, merkle_roots
 
 __all__ = [
+    "Applied",
     "EntityTable",
     "KernelInfo",
     "ReplayTable",
+    "apply_transactions",
     "available",
     "chain_blocks",
     "check_transactions",
