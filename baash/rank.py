@@ -5,6 +5,7 @@ The leading coordinator's rank is the one that speaks for the run: progress, the
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import orjson
 
 from baash import kernels, report
 from baash.errors import BaashError, Interrupted, StorageError
@@ -42,6 +42,7 @@ from baash.service import Actor, Progress, Service
 from baash.session import Opened, open_view, read_state
 from baash.sources import Source
 from baash.store import Store
+from baash.text import json_text
 
 Sources = Callable[[], list[Source]]
 
@@ -295,7 +296,9 @@ class Rank:
     def _hand_in(self, service: Service) -> None:
         """Our counts to the rank that speaks."""
         fields = {**service.final_tally.as_fields(), "counts": report.intake_fields(service)}
-        self.transport.send(self.leader_rank, service.mail_tag, np.frombuffer(orjson.dumps(fields), dtype=np.uint8))
+        self.transport.send(
+            self.leader_rank, service.mail_tag, np.frombuffer(json_text(fields).encode(), dtype=np.uint8)
+        )
 
     def _conclude(
         self, service: Service | None, failure: BaashError | None, elapsed: float, startup: float, store: Store | None
@@ -363,7 +366,7 @@ class Rank:
             service.mail += [(s, d) for s, tag, d in self.transport.poll() if tag == service.mail_tag]
             dead |= set(self.transport.failed())
             self.transport.wait(0.05, False)
-        return [orjson.loads(data.tobytes()) for _, data in service.mail]
+        return [json.loads(data.tobytes()) for _, data in service.mail]
 
     def _write_checkpoint(self, service: Service) -> None:
         """The newest acknowledged state, signed by the leading coordinator: what hides a lost tail contradicts it."""

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 import baash
 from baash import kernels
 from baash.errors import BaashError, StorageError
@@ -22,6 +20,7 @@ from baash.protocol.plan import Log
 from baash.protocol.view import View
 from baash.records import Reason
 from baash.service import Service, Tally, percentile_ms
+from baash.text import json_text, readable
 
 SCHEMA_VERSION = 1
 
@@ -86,7 +85,7 @@ def build(
     reason = str(failure) if failure else "interrupted" if interrupted else "finished"
     return {
         "schema_version": SCHEMA_VERSION,
-        "ledger": str(options.ledger),
+        "ledger": readable(options.ledger),
         "ledger_id": view.ledger.hex(),
         "versions": {**versions(), **mpi},
         "transactions": {
@@ -145,7 +144,7 @@ def write(path: Path, fields: Mapping[str, Any]) -> None:
     """Write a report whole or not at all. Raises StorageError."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(orjson.dumps(dict(fields), option=orjson.OPT_INDENT_2) + b"\n")
+        temporary.write_text(json_text(dict(fields), indent=2) + "\n")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from baash.errors import BaashError
 from baash.mpi import ending, world
 from baash.mpi.report import emit
 from baash.options import RunOptions, command
+from baash.text import printable
 
 DOC = """One rank of a run; start it with mpirun.
 
@@ -31,7 +32,7 @@ def execute(options: RunOptions) -> None:
         if event == "status":
             ending.leave_with(fields["exit_code"])
             if fields["error"] and "BAASH_PARENT" not in os.environ:
-                print(f"baash: {fields['error']}", file=sys.stderr)
+                print(f"baash: {printable(fields['error'])}", file=sys.stderr)
 
     def body() -> Any:
         alone = not ending.under_launcher()
@@ -56,7 +57,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except BaashError as error:
-        print(f"baash: {error}", file=sys.stderr)
+        print(f"baash: {printable(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
+import baash
 from baash.errors import BaashError
+from baash.text import printable
+
+READER_GONE = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 
 def app() -> typer.Typer:
@@ -29,23 +36,52 @@ def app() -> typer.Typer:
         ("query", query.query),
         ("info", info.info),
     ):
-        verbs.command(name)(function)
+        verbs.command(name)(_until_unread(function))
+    verbs.callback(help=verbs.info.help)(_options)
     return verbs
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"baash {baash.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Options of ``baash`` itself."""
+
+
+def _until_unread(verb: Callable[..., None]) -> Callable[..., None]:
+    """End quietly when nobody reads what is printed (``baash query … | head``): typer would make that a failure."""
+
+    @functools.wraps(verb)
+    def run(**values: Any) -> None:
+        try:
+            try:
+                verb(**values)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(READER_GONE)
+
+    return run
+
+
 def main() -> None:
-    """Entry point. Exit codes: 0 well, 1 checked and found bad, 2 wrong use, else those of ``errors.py``."""
+    """Entry point. Exit codes: 0 well, 1 checked and found bad, 2 wrong use, 141 nobody reads, else those of ``errors.py``."""
     debug = "--debug" in sys.argv or bool(os.environ.get("BAASH_DEBUG"))
     try:
         app()()
     except BaashError as error:
         if debug:
             raise
-        print(f"baash: {error}", file=sys.stderr)
+        print(f"baash: {printable(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("baash: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
+from rich.text import Text
 
-from baash.cli.screen import bar
+from baash.cli.screen import Console, bar
+from baash.text import json_text, printable, readable
 
 
 def check_file(
@@ -44,14 +44,16 @@ def check_file(
     for one in found:
         before = known.get(one.entity)
         if before is None or not before.exists:
-            answers.append({"file": one.path, "answer": "unknown" if before is None else "retired", "changes": []})
+            answers.append(
+                {"file": readable(one.path), "answer": "unknown" if before is None else "retired", "changes": []}
+            )
             continue
         payload = read_payload(before.payload)
         changes = compare(payload, one.payload)
         said = payload.get("recorded", {})
         answers.append(
             {
-                "file": one.path,
+                "file": readable(one.path),
                 "answer": "changed" if changes.changed else "unchanged",
                 "changes": changes.sentences(),
                 "recorded_by": "@".join(s for s in (said.get("user"), said.get("host")) if s) or None,
@@ -66,28 +68,26 @@ def check_file(
         )
     counts = {a: sum(x["answer"] == a for x in answers) for a in ("unchanged", "changed", "unknown", "retired")}
     if as_json:
-        fields = {"schema_version": 1, "ledger": str(ledger), "counts": counts, "files": answers}
-        sys.stdout.write(orjson.dumps(fields, option=orjson.OPT_INDENT_2).decode() + "\n")
+        fields = {"schema_version": 1, "ledger": readable(ledger), "counts": counts, "files": answers}
+        print(json_text(fields, indent=2))
     else:
         _print(answers, counts, quiet)
     sys.exit(0 if counts["unchanged"] == len(answers) else 1)
 
 
 def _print(answers: list[dict[str, Any]], counts: dict[str, int], quiet: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     colour = {"unchanged": "green", "changed": "red", "unknown": "yellow", "retired": "yellow"}
     for one in answers:
         if quiet and one["answer"] == "unchanged":
             continue
-        by = (
-            f"  [dim]recorded {one['recorded_at']}"
-            + (f" by {one['recorded_by']}" if one["recorded_by"] else "")
-            + (f", job {one['job']}" if one["job"] else "")
-            + "[/dim]"
-            if "recorded_at" in one
-            else ""
-        )
-        console.print(f"[{colour[one['answer']]}]{one['answer']:<9}[/] {one['file']}{by}")
+        by = ""
+        if "recorded_at" in one:
+            by = f"  recorded {one['recorded_at']}"
+            by += f" by {one['recorded_by']}" if one["recorded_by"] else ""
+            by += f", job {one['job']}" if one["job"] else ""
+        answer = (f"{one['answer']:<9}", colour[one["answer"]])
+        console.print(Text.assemble(answer, f" {printable(one['file'])}", (printable(by), "dim")))
         for change in one["changes"]:
-            console.print(f"            {change}", markup=False)
+            console.print(f"            {printable(change)}")
     console.print(", ".join(f"{n:,} {a}" for a, n in counts.items() if n) or "no files")

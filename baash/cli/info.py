@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from baash.cli.screen import Console
+from baash.text import json_text, printable, readable
 
 
 def info(
@@ -27,7 +28,7 @@ def info(
     """
     fields = _collect(ledger)
     if as_json:
-        sys.stdout.write(orjson.dumps(fields, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print(json_text(fields, indent=2))
     else:
         _print(fields)
 
@@ -78,12 +79,12 @@ def _collect(ledger: Path | None) -> dict[str, Any]:
             "auto": "offset",
         },
         "mpi": mpi_info(),
-        "key_folder": str(keyring.folder()),
+        "key_folder": readable(keyring.folder()),
         "file_system": {
-            "path": str(ledger or Path.cwd()),
+            "path": readable(ledger or Path.cwd()),
             "type": file_system.type,
-            "mount_point": file_system.mount_point,
-            "source": file_system.source,
+            "mount_point": readable(file_system.mount_point),
+            "source": readable(file_system.source),
         },
         "limits": {
             "entity_bytes": records.ENTITY_BYTES_MAX,
@@ -97,21 +98,21 @@ def _collect(ledger: Path | None) -> dict[str, Any]:
 
 
 def _print(fields: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     console.print("  ".join(f"{name} {version}" for name, version in fields["versions"].items()))
     table = Table("kernel", "lanes", "state", "", box=None, padding=(0, 2))
     for kernel in fields["kernels"]:
-        name = f"[bold]{kernel['name']}[/bold]" if kernel["chosen"] else kernel["name"]
+        name = Text(kernel["name"], "bold" if kernel["chosen"] else "")
         use = "in use" if kernel["chosen"] else "in use for few messages" if kernel["partner"] else kernel["reason"]
         table.add_row(name, str(kernel["lanes"]), kernel["state"], use)
     console.print(table)
     if fields["kernel_refused"]:
-        console.print(fields["kernel_refused"], markup=False)
+        console.print(printable(fields["kernel_refused"]))
     for name, value in fields["mpi"].items():
-        console.print(f"mpi {name}: {value}", markup=False)
+        console.print(printable(f"mpi {name}: {value}"))
     for name, value in fields["writers"].items():
-        console.print(f"writer {name}: {value}", markup=False)
+        console.print(f"writer {name}: {value}")
     where = fields["file_system"]
-    console.print(f"file system of {where['path']}: {where['type']} at {where['mount_point']}", markup=False)
-    console.print(f"ledger keys: {fields['key_folder']}", markup=False)
+    console.print(printable(f"file system of {where['path']}: {where['type']} at {where['mount_point']}"))
+    console.print(printable(f"ledger keys: {fields['key_folder']}"))
     console.print("limits: " + ", ".join(f"{name} {value:,}" for name, value in fields["limits"].items()))

@@ -32,6 +32,7 @@ from typing import IO, Any
 
 from baash.errors import BaashError, Interrupted, TransportError
 from baash.mpi import launcher as launchers
+from baash.text import printable, printable_lines
 
 END_S = 5.0  # from SIGTERM to SIGKILL
 GRACE_S = 5.0  # after the status the ranks may take so long to leave
@@ -77,7 +78,7 @@ def launch(
     """
     line = launchers.command(launcher, ranks, [*program, *arguments], python=python, options=options)
     if debug:
-        print("baash: " + " ".join(line), file=sys.stderr)
+        print(printable("baash: " + " ".join(line)), file=sys.stderr)
     last_signal = launchers.last_signal(launcher, python=python)
     with launchers.environment() as environment, _Job(line, environment, last_signal, debug).signals() as job:
         try:
@@ -127,7 +128,8 @@ class _Job:
 
     def _read(self, stream: IO[str], is_out: bool) -> None:
         for line in stream:
-            self.heard.put((is_out, line.rstrip("\r\n")))
+            line = line.rstrip("\r\n")
+            self.heard.put((is_out, line if is_out and _event(line) else printable_lines(line)))
         self.heard.put((is_out, None))
 
     @contextmanager

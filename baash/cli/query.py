@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import bar
+from baash.cli.screen import Console, bar
 from baash.errors import UsageError
 from baash.records import ANY_VERSION, PayloadType
+from baash.text import json_text, printable, readable
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -69,12 +70,12 @@ def _show_entity(history: EntityHistory, as_json: bool, lineage: bool) -> None:
             {
                 **_fields(v.transaction),
                 "version": v.version,
-                "references": [{"id": i.hex(), "entity": None if n is None else _text(n)} for i, n in v.references],
+                "references": [{"id": i.hex(), "entity": None if n is None else readable(n)} for i, n in v.references],
             }
             for v in history.versions
         ]
         result: dict[str, Any] = {
-            "entity": _text(history.entity),
+            "entity": readable(history.entity),
             "exists": history.exists,
             "version": history.version,
             "total": history.total,
@@ -84,7 +85,7 @@ def _show_entity(history: EntityHistory, as_json: bool, lineage: bool) -> None:
             result["made_from"] = [_origin_fields(o) for o in history.made_from]
         return _print_json(result)
     state = f"version {history.version}" if history.exists else f"retired, at version {history.version}"
-    print(f"{_text(history.entity)}: {state if history.version else 'never created'}")
+    print(f"{printable(history.entity)}: {state if history.version else 'never created'}")
     if history.total > len(history.versions):
         print(f"({history.total - len(history.versions):,} earlier transactions not shown; --limit 0 shows all)")
     for v in history.versions:
@@ -92,19 +93,18 @@ def _show_entity(history: EntityHistory, as_json: bool, lineage: bool) -> None:
         print(f"\nversion {v.version}  {_line(one)}")
         _print_details(one, [(i, n) for i, n in v.references])
     if lineage and history.made_from:
-        from rich.console import Console
         from rich.tree import Tree
 
-        tree = Tree(f"{_text(history.entity)} was made from")
+        tree = Tree(f"{printable(history.entity)} was made from")
         for origin in history.made_from:
             _grow(tree, origin)
         print()
-        Console(markup=False, highlight=False, width=8192).print(tree)  # a line is as long as its names
+        Console(width=8192).print(tree)  # a line is as long as its names
 
 
 def _grow(tree: Tree, origin: Origin) -> None:
     one = origin.transaction
-    label = f"{_text(one.entity)} ({one.operation.name} {one.id.hex()[:16]})" if one else origin.id.hex()[:16]
+    label = f"{printable(one.entity)} ({one.operation.name} {one.id.hex()[:16]})" if one else origin.id.hex()[:16]
     branch = tree.add(f"{label}, {origin.note}" if origin.note else label)
     for inner in origin.made_from:
         _grow(branch, inner)
@@ -118,7 +118,7 @@ def _show(transactions: list[Transaction], total: int, as_json: bool) -> None:
     elif total == 0:
         print("no transactions")
     for one in transactions:
-        print(f"\n{_text(one.entity)}\n  {_line(one)}")
+        print(f"\n{printable(one.entity)}\n  {_line(one)}")
         _print_details(one, [(i, None) for i in one.references])
 
 
@@ -147,7 +147,7 @@ def _show_block(block: Block, transactions: list[Transaction], as_json: bool) ->
     for name, value in fields.items():
         print(f"{name:18} {_time(int(row['time_ns'])) if name == 'time_ns' else value}")
     for one in transactions:
-        print(f"\n{_text(one.entity)}\n  {_line(one)}")
+        print(f"\n{printable(one.entity)}\n  {_line(one)}")
     if len(transactions) < int(row["count"]):
         print(f"\n({int(row['count']) - len(transactions):,} more; --limit 0 shows all)")
 
@@ -161,7 +161,7 @@ def _fields(one: Transaction) -> dict[str, Any]:
         "height": one.height,
         "index": one.index,
         "operation": one.operation.name,
-        "entity": _text(one.entity),
+        "entity": readable(one.entity),
         "issuer": one.issuer.hex(),
         "sequence": one.sequence,
         "signed": one.signed,
@@ -179,7 +179,7 @@ def _origin_fields(origin: Origin) -> dict[str, Any]:
     one = origin.transaction
     return {
         "id": origin.id.hex(),
-        "entity": _text(one.entity) if one else None,
+        "entity": readable(one.entity) if one else None,
         "operation": one.operation.name if one else None,
         "note": origin.note or None,
         "made_from": [_origin_fields(o) for o in origin.made_from],
@@ -199,23 +199,23 @@ def _print_details(one: Transaction, references: list[tuple[bytes, bytes | None]
 
     print(f"  id        {one.id.hex()}")
     for id_, name in references:
-        print(f"  refers to {_text(name) + '  ' if name is not None else ''}{id_.hex()[:16]}…")
+        print(f"  refers to {printable(name) + '  ' if name is not None else ''}{id_.hex()[:16]}…")
     shown = payload(one)
     if isinstance(shown, dict) and shown.get("kind") == "file":
-        print(f"  file      {shown.get('size')} bytes, SHA-256 {shown.get('sha256')}")
-        for item in (shown.get("hdf5") or {}).get("datasets", ()):
-            print(f"  data set  {item.get('name')} {item.get('dtype')} {item.get('shape')} {item.get('sha256')}")
+        print(printable(f"  file      {shown.get('size')} bytes, SHA-256 {shown.get('sha256')}"))
+        hdf5 = shown.get("hdf5")
+        for item in hdf5.get("datasets") or () if isinstance(hdf5, dict) else ():
+            if not isinstance(item, dict):
+                continue
+            said = " ".join(str(item.get(field)) for field in ("name", "dtype", "shape", "sha256"))
+            print(f"  data set  {printable(said)}")
     elif shown is not None:
         text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
-        print(f"  payload   {text if len(text) <= PAYLOAD_SHOWN else text[:PAYLOAD_SHOWN] + '…'}")
+        print(f"  payload   {printable(text if len(text) <= PAYLOAD_SHOWN else text[:PAYLOAD_SHOWN] + '…')}")
 
 
 def _print_json(result: dict[str, Any]) -> None:
-    print(json.dumps({"schema_version": SCHEMA_VERSION, **result}))
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
+    print(json_text({"schema_version": SCHEMA_VERSION, **result}))
 
 
 def _time(time_ns: int) -> str:

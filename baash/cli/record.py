@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -11,12 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
 
-from baash.cli.screen import bar
+from baash.cli.screen import Console, bar
 from baash.options import RunOptions
+from baash.text import json_text, printable, readable
 
 
 def record(
@@ -64,9 +64,9 @@ def record(
         found,
         previous,
         inputs,
-        job=job or os.environ.get("SLURM_JOB_ID", ""),
-        note=note,
-        user=_user(),
+        job=readable(job or os.environ.get("SLURM_JOB_ID", "")),
+        note=readable(note),
+        user=readable(_user()),
         host=socket.gethostname(),
     )
     result: dict[str, Any] = {"exit_code": 0, "error": "", "report": None}
@@ -81,16 +81,16 @@ def record(
     if as_json:
         fields = {
             "schema_version": 1,
-            "ledger": str(ledger),
+            "ledger": readable(ledger),
             "files": len(found),
             "recorded": done["committed"],
             "unchanged": len(source.unchanged),
             "rejected": done["rejected"],
             "report": result["report"],
         }
-        sys.stdout.write(orjson.dumps(fields, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print(json_text(fields, indent=2))
     elif not result["error"]:
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console()
         console.print(
             f"{done['committed']:,} recorded, {len(source.unchanged):,} unchanged, {rejected:,} rejected; {len(found):,} files looked at"
         )
@@ -99,9 +99,9 @@ def record(
                 f"  by {report['nodes']} nodes in one process: they check each other's arithmetic and fail together"
             )
             console.print(f"  head   {report['head']}  (block {report['block_total'] - 1:,})")
-        console.print(f"  check them later: baash check-file FILE… --ledger {ledger}")
+        console.print(printable(f"  check them later: baash check-file FILE… --ledger {shlex.quote(str(ledger))}"))
     if result["error"]:
-        print(f"baash: {result['error']}", file=sys.stderr)
+        print(f"baash: {printable(result['error'])}", file=sys.stderr)
     sys.exit(result["exit_code"] or (1 if rejected else 0))
 
 

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import baash
+from baash.cli.screen import Console, counted
 from baash.errors import Interrupted, UsageError
 from baash.options import RunOptions, command
+from baash.text import printable
 
 DOC = """Commit an input or a workload to a ledger over MPI ranks; Ctrl-C once drains, twice ends.
 
@@ -42,7 +43,7 @@ class _Screen:
             case "progress":
                 self._progress(int(fields.get("transactions", 0)))
             case "note" if "text" in fields:
-                self._console.print(f"[dim]baash: {fields['text']}[/dim]", highlight=False, soft_wrap=True)
+                self._console.print(printable(f"baash: {fields['text']}"), style="dim")
 
     def _progress(self, transactions: int) -> None:
         now = time.monotonic()
@@ -116,7 +117,7 @@ def execute(options: RunOptions) -> None:
             )
     error = status.get("error")
     if error:
-        print(f"baash: {error}", file=sys.stderr)
+        print(f"baash: {printable(error)}", file=sys.stderr)
     elif result.exit_code == Interrupted.exit_code:
         print("baash: interrupted; what was acknowledged is in the ledger", file=sys.stderr)
     elif result.status is None:
@@ -134,15 +135,17 @@ def _total(options: RunOptions) -> int | None:
 def _summary(report: dict[str, Any]) -> None:
     """What a person wants to know of a finished run."""
     done = report["transactions"]
-    console = Console(highlight=False)
+    console = Console()
 
-    def line(text: str = "") -> None:
-        console.print(text, soft_wrap=True)
+    def line(text: str = "", style: str = "") -> None:
+        console.print(printable(text), style=style)
 
     rejected = sum(done["rejected"].values())
     line()
     line(
-        f"[bold]{done['committed']:,}[/bold] transactions committed in {report['blocks']:,} blocks and {report['rounds']:,} rounds"
+        f"{counted(done['committed'], 'transaction')} committed in {counted(report['blocks'], 'block')} "
+        f"and {counted(report['rounds'], 'round')}",
+        "bold",
     )
     if done["duplicates"]:
         line(f"  {done['duplicates']:,} were in the ledger already and changed nothing")
@@ -163,7 +166,7 @@ def _summary(report: dict[str, Any]) -> None:
     line(
         f"  by {report['votes']:,} signed votes of {len(report['votes_by_node'])} validators, {size} a window "
         f"(f = {report['faults_tolerated']}, {report['quorum']}); "
-        f"{report['ranks']} ranks, {report['nodes']} nodes, {report['clusters']} cluster{'s' * (report['clusters'] > 1)}"
+        f"{counted(report['ranks'], 'rank')}, {counted(report['nodes'], 'node')}, {counted(report['clusters'], 'cluster')}"
         + (": one process, so its nodes fail together" if report["ranks"] == 1 else "")
     )
     if report["retries"] or report["lost_nodes"]:

@@ -1,4 +1,8 @@
-"""Progress for the verbs that work in this process: a bar on a terminal, nothing elsewhere, never on standard output."""
+"""What the verbs draw with: a console that takes text as it is, and progress for those that work in this process.
+
+Progress is a bar on a terminal, nothing elsewhere, never on standard output. What is printed here came from elsewhere as
+often as not: it passes ``baash.text.printable`` first.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 WAIT_S = 2.0  # what is over sooner needs no bar
+
+
+class Console(RichConsole):
+    """Long lines stay whole, and nothing in them is markup, a number to colour or the name of an emoji."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, soft_wrap=True, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: ``main`` ends the process, as for any other print."""
+        raise BrokenPipeError
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 round``, ``2,000 rounds``."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 @contextmanager

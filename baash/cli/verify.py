@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import typer
 
 from baash.cli.screen import bar
 from baash.errors import UsageError
+from baash.text import json_text, printable
 
 SCHEMA_VERSION = 1
 
@@ -63,18 +63,18 @@ def verify(
             "note_count": report.note_count,
             "elapsed_s": round(elapsed_s, 6),
         }
-        print(json.dumps(result))
+        print(json_text(result))
     else:
         print(f"ledger {report.ledger_id.hex() if report.ledger_id else '(no view was published)'}")
         print(", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counted.items()))
         if report.blocks:
             print(f"head: block {report.blocks - 1:,}, {report.head.hex()}")
         for note in report.notes:
-            print(f"note: {note}")
+            print(f"note: {printable(note)}")
         if report.note_count > len(report.notes):
             print(f"note: and {report.note_count - len(report.notes):,} more notes")
         for problem in report.problems:
-            print(f"PROBLEM: {problem}")
+            print(f"PROBLEM: {printable(problem)}")
         if report.problem_count > len(report.problems):
             print(f"PROBLEM: and {report.problem_count - len(report.problems):,} more")
         rate = f"{report.records_bytes / 1e6:,.1f} MB of records in {elapsed_s:.1f} s"

@@ -27,6 +27,7 @@ from baash.ledger.transactions import (
     transactions_of_block,
 )
 from baash.records import TRANSACTION, Operation, PayloadType, entity_hash, key_issuer, source_issuer
+from baash.text import readable
 
 NAMES_COMPARED = 50_000  # for "did you mean"
 ID_DIGITS_MIN = 8
@@ -144,7 +145,7 @@ def payload(of: Transaction) -> Any:
     if of.payload_type == PayloadType.JSON:
         try:
             return json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     if of.payload_type == PayloadType.YCSB:
         if of.operation is Operation.UPDATE and len(raw) >= 4:
@@ -191,11 +192,11 @@ def _resolve(ledger: Ledger, name: bytes) -> bytes:
             names |= _names(scanned, NAMES_COMPARED - len(names))
     if len(ending) == 1:
         return ending.pop()
-    shown = name.decode(errors="replace")
+    shown = readable(name)
     if ending:
-        some = ", ".join(sorted(e.decode(errors="replace") for e in ending)[:5])
+        some = ", ".join(sorted(readable(e) for e in ending)[:5])
         raise LedgerError(f"{len(ending)} entities of {ledger.path} end with /{shown} ({some} …): give the whole name")
-    known = sorted(n.decode(errors="replace") for n in names)
+    known = sorted(readable(n) for n in names)
     close = difflib.get_close_matches(shown, known, n=5, cutoff=0.6)
     last_parts = {n.rpartition("/")[2]: n for n in reversed(known)}
     close += [last_parts[p] for p in difflib.get_close_matches(shown.rpartition("/")[2], last_parts, n=5, cutoff=0.7)]

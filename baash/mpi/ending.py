@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from baash.errors import BaashError
 from baash.mpi.report import claim_stdout, emit
+from baash.text import printable
 
 if TYPE_CHECKING:  # importing it would start MPI, and the signals must be ours before that
     from baash.mpi.transport import MpiTransport
@@ -121,7 +122,7 @@ def die(error: BaseException | str) -> NoReturn:
     try:
         if _debug and isinstance(error, BaseException):
             traceback.print_exception(error)
-        print(f"baash: rank {rank_here()}: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        print(f"baash: rank {rank_here()}: {printable(' '.join(text.split()))}", file=sys.stderr, flush=True)
         emit("failure", rank=rank_here(), exit_code=code or 1, error=text)
     finally:
         if under_launcher():

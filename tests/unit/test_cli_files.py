@@ -23,9 +23,12 @@ def baash(tmp_path: Path) -> Baash:
     settings = {**os.environ, "BAASH_KEYS": str(tmp_path / "keys")}
     settings["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
-    def run(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, stdout: Any = subprocess.PIPE, **more: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-c", "from baash.cli import main; main()", *map(str, arguments)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=120, env={**settings, **more}, cwd=tmp_path)
+        settings_now, error = {**settings, **more}, subprocess.PIPE
+        return subprocess.run(
+            line, stdout=stdout, stderr=error, text=True, timeout=120, env=settings_now, cwd=tmp_path, check=False
+        )
 
     return run
 
