@@ -14,7 +14,9 @@ import typer
 from baash.errors import UsageError
 from baash.protocol.flights import Limits
 from baash.protocol.view import QUORUMS, Parameters
+from baash.records import PAYLOAD_BYTES_MAX
 from baash.sources import FORMATS, WORKLOADS, Source, open_inputs, open_workload
+from baash.sources.ycsb import FIELDS, RECORDS_MAX, TRANSACTIONS_MAX
 
 WRITERS = ("auto", "offset", "mpio")
 LAUNCHERS = ("mpirun", "srun", "none")
@@ -64,7 +66,9 @@ class RunOptions:
                 raise UsageError(f"--{name} is {value!r}: choose one of {', '.join(allowed)}")
         for name, number, least, most in (
             ("ranks", self.ranks, 1, 1 << 16),
-            ("transactions", self.transactions, 0, 1 << 40),
+            ("transactions", self.transactions, 0, TRANSACTIONS_MAX),
+            ("record-bytes", self.record_bytes, FIELDS, PAYLOAD_BYTES_MAX),
+            ("record-count", self.record_count, 1, RECORDS_MAX),
             ("nodes-per-rank", 1 if self.nodes_per_rank is None else self.nodes_per_rank, 1, 1 << 12),
             ("clusters", 1 if self.clusters is None else self.clusters, 1, 4096),
             ("window-mib", self.window_mib, 1 / 64, 48),

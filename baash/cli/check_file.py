@@ -18,7 +18,7 @@ from baash.text import json_text, printable, readable
 def check_file(
     files: Annotated[list[Path], typer.Argument(help="Files, folders or glob patterns.", show_default=False)],
     ledger: Annotated[Path, typer.Option(help="Folder of the ledger.")],
-    threads: Annotated[int, typer.Option(help="Hash with so many threads.", min=1)] = os.cpu_count() or 1,
+    threads: Annotated[int, typer.Option(help="Hash with so many threads.", min=1, max=1024)] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only what is not unchanged.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,

@@ -27,7 +27,7 @@ def record(
     ] = None,
     job: Annotated[str, typer.Option(help="Job that made them; default: the Slurm job, if this is one.")] = "",
     note: Annotated[str, typer.Option(help="A remark to keep.")] = "",
-    threads: Annotated[int, typer.Option(help="Hash with so many threads.", min=1)] = os.cpu_count() or 1,
+    threads: Annotated[int, typer.Option(help="Hash with so many threads.", min=1, max=1024)] = os.cpu_count() or 1,
     block_size: Annotated[int, typer.Option(help="Transactions a block.", min=1)] = 4,
     take_over: Annotated[bool, typer.Option("--take-over", help="Fence off whoever else writes.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Use a file system that is refused otherwise (NFS).")] = False,

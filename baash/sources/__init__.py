@@ -13,6 +13,7 @@ from baash.sources.chunk import Chunk, Source
 from baash.sources.darshan import DarshanSource
 from baash.sources.darshan_log import MAGIC, MAGIC_OFFSET
 from baash.sources.jsonl import JsonLinesSource
+from baash.sources.opening import open_regular
 from baash.sources.wfformat import WfFormatSource
 from baash.sources.ycsb import MIXES, YcsbSource
 
@@ -26,11 +27,8 @@ __all__ = ["FORMATS", "WORKLOADS", "Chunk", "Source", "format_of", "open_input",
 def format_of(path: str | Path) -> str:
     """The format of an input, from its name or, where that says nothing, its first bytes. InputError if neither does."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(MAGIC_OFFSET + len(MAGIC))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    with open_regular(path) as file:
+        head = file.read(MAGIC_OFFSET + len(MAGIC))
     if head[MAGIC_OFFSET:] == MAGIC:
         return "darshan"
     extension = path.suffix.lower()

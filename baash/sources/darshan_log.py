@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from baash.errors import InputError, UsageError
+from baash.sources.opening import open_regular
 
 MAGIC = bytes.fromhex("3735640000000000")  # at offset 8 of a log written on a little-endian machine
 MAGIC_OFFSET = 8
@@ -113,15 +114,16 @@ def main() -> None:
     for name in sys.stdin.buffer.read().split(b"\0"):
         try:
             answer = asdict(_read(backend, Path(os.fsdecode(name))))
-        except OSError as error:
-            answer = {"error": f"cannot be read: {error.strerror}"}
+        except InputError as error:
+            answer = {"error": str(error).removeprefix(f"{os.fsdecode(name)} ").removesuffix(".")}
         except Exception as error:  # the package raises whatever comes; it is the log's fault all the same
             answer = {"error": f"cannot be decoded as a Darshan log: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 
 def _read(backend: Any, path: Path) -> Log:
-    data = path.read_bytes()
+    with open_regular(path) as file:
+        data = file.read()
     if data[MAGIC_OFFSET : MAGIC_OFFSET + len(MAGIC)] != MAGIC:
         raise ValueError(f"expected its magic number at byte {MAGIC_OFFSET}")
     log = backend.log_open(str(path))

@@ -31,6 +31,7 @@ from baash.records import (
 )
 from baash.sources.chunk import Chunk
 from baash.sources.drafts import Draft, encode, json_payload
+from baash.sources.opening import open_regular
 from baash.sources.times import rfc3339
 
 LINE_BYTES_MAX = 32 << 20  # a largest payload in base64 and a largest list of references fit
@@ -186,7 +187,7 @@ class JsonLinesSource:
         self._skip = on_error == "skip"
         digest = hashlib.sha256()
         total = 0
-        with _open(self._path) as file:
+        with open_regular(self._path) as file:
             self._state = _state(file)
             for number, line in _lines(file, self._path):
                 digest.update(line)
@@ -219,7 +220,7 @@ class JsonLinesSource:
             records = encode(drafts, issuer, sequences).records if drafts else np.zeros(0, dtype=np.uint8)
             return Chunk(records, len(drafts), None, tuple(skipped))
 
-        with _open(self._path) as file:
+        with open_regular(self._path) as file:
             self._check_unchanged(file)
             for number, line in _lines(file, self._path):
                 draft = self._parsed(number, line)
@@ -240,13 +241,6 @@ class JsonLinesSource:
     def _check_unchanged(self, file: BinaryIO) -> None:
         if _state(file) != self._state:
             raise InputError(f"{self._path} changed after it was checked: import it again when nothing writes it.")
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _state(file: BinaryIO) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,22 @@ from typing import Any
 from baash.errors import InputError
 from baash.records import ENTITY_BYTES_MAX, Operation, PayloadType
 from baash.sources.drafts import Draft, DraftSource, json_payload, refer
+from baash.sources.opening import open_regular
 from baash.sources.times import workflow_time
 
 VERSIONS = ("1.5",)
+# Fields that the schema of WfFormat 1.5 gives a type and that go into payloads as they come.
+_WHOLE, _NUMBER, _TEXT, _TEXTS = "whole", "number", "text", "texts"
+_FILE_FIELDS = {"sizeInBytes": _WHOLE}
+_TASK_FIELDS = {"name": _TEXT, "category": _TEXT}
+_RUN_FIELDS = {"makespanInSeconds": _NUMBER}
+_EXECUTION_FIELDS = {
+    "runtimeInSeconds": _NUMBER, "coreCount": _NUMBER, "avgCPU": _NUMBER, "readBytes": _NUMBER, "writtenBytes": _NUMBER,
+    "memoryInBytes": _NUMBER, "energyInKWh": _NUMBER, "avgPowerInW": _NUMBER, "priority": _NUMBER, "machines": _TEXTS,
+}  # fmt: skip
+_COMMAND_FIELDS = {"program": _TEXT, "arguments": _TEXTS}
+_MACHINE_FIELDS = {"nodeName": _TEXT, "system": _TEXT, "architecture": _TEXT, "release": _TEXT, "memoryInBytes": _WHOLE}
+_CPU_FIELDS = {"coreCount": _WHOLE, "speedInMHz": _NUMBER, "vendor": _TEXT}
 
 
 class WfFormatSource(DraftSource):
@@ -27,10 +41,8 @@ class WfFormatSource(DraftSource):
 
     def __init__(self, path: str | Path, name: str | None = None) -> None:
         path = Path(path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        with open_regular(path) as file:
+            data = file.read()
         if name is None:
             name = f"wfformat:sha256:{hashlib.sha256(data).hexdigest()}"
         super().__init__(name, _Workflow(_Field.document(path, data)).drafts())
@@ -88,6 +100,31 @@ class _Field:
     def texts(self, name: str) -> list[str]:
         return list(dict.fromkeys(field.text() for field in self.items(name)))
 
+    def check(self, types: dict[str, str]) -> None:
+        """Each of these fields that is there is of its type."""
+        for name, kind in types.items():
+            field = self.get(name, required=False)
+            if field is None:
+                continue
+            value = field.value
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if kind == _NUMBER and not number:
+                raise field.refuse("a number")
+            if kind == _WHOLE and not (number and value >= 0 and value == int(value)):
+                raise field.refuse("a whole number from 0")
+            if kind == _TEXT and not isinstance(value, str):
+                raise field.refuse("a text")
+            if kind == _TEXTS:
+                for item in self.items(name):
+                    if not isinstance(item.value, str):
+                        raise item.refuse("a text")
+
+    def inner(self, name: str, types: dict[str, str]) -> None:
+        """The same for the fields of an object that may be there."""
+        field = self.get(name, required=False)
+        if field is not None:
+            field.check(types)
+
     def time_ns(self, name: str) -> int | None:
         field = self.get(name, required=False)
         if field is None:
@@ -126,9 +163,24 @@ class _Workflow:
         for key, field in self.executions.items():
             if key not in self.tasks:
                 raise field.need("id").refuse("the id of a task in workflow.specification.tasks")
+        self._check_types()
         self.inputs = {key: task.texts("inputFiles") for key, task in self.tasks.items()}
         self.outputs = {key: task.texts("outputFiles") for key, task in self.tasks.items()}
         self.time_ns = self.execution.time_ns("executedAt") or document.time_ns("createdAt") or 0
+
+    def _check_types(self) -> None:
+        """Of what goes into payloads without being looked at."""
+        self.execution.check(_RUN_FIELDS)
+        for file in self.files.values():
+            file.check(_FILE_FIELDS)
+        for task in self.tasks.values():
+            task.check(_TASK_FIELDS)
+        for one in self.executions.values():
+            one.check(_EXECUTION_FIELDS)
+            one.inner("command", _COMMAND_FIELDS)
+        for machine in self.execution.items("machines"):
+            machine.check(_MACHINE_FIELDS)
+            machine.inner("cpu", _CPU_FIELDS)
 
     def order(self) -> list[str]:
         """The tasks, parents before children; of those that could come next, the document's order."""

@@ -26,6 +26,9 @@ from baash.sources.keys_in_order import KeysInOrder
 from baash.sources.zipfian import Latest, fnvhash64, scrambled, stream_key, uniform
 
 FIELDS = 10
+TRANSACTIONS_MAX = RECORDS_MAX = 1 << 40
+LATEST_RECORDS_MAX = 1 << 30  # ycsb-d first sums a zeta over the table: half a minute
+SCANNED_RECORDS_MAX = 1 << 26  # ycsb-e holds all keys in memory, in order: some gigabytes
 SCAN_LENGTH_MAX = 100
 _BLOCK = 16384  # operations drawn together; part of what a workload's name means
 _CHUNK_BYTES = 32 << 20
@@ -80,12 +83,19 @@ class YcsbSource:
         if workload not in MIXES:
             raise UsageError(f"There is no workload {workload!r}: choose one of {', '.join(MIXES)}.")
         load = workload == "ycsb-load"
-        if transactions < 0:
-            raise UsageError(f"{transactions} transactions were asked for: give a number from 0.")
+        if not 0 <= transactions <= TRANSACTIONS_MAX:
+            raise UsageError(f"{transactions} transactions were asked for: give 0 to {TRANSACTIONS_MAX}.")
+        if not 0 <= seed < 1 << 64:
+            raise UsageError(f"seed is {seed}: give 0 to {(1 << 64) - 1}.")
         if not FIELDS <= record_bytes <= PAYLOAD_BYTES_MAX:
             raise UsageError(f"record_bytes is {record_bytes}: give {FIELDS} to {PAYLOAD_BYTES_MAX}.")
-        if record_count < (1 if load else 2):
-            raise UsageError(f"record_count is {record_count}: {workload} needs at least {1 if load else 2}.")
+        least, most = 1 if load else 2, RECORDS_MAX
+        if MIXES[workload].latest:
+            most = LATEST_RECORDS_MAX
+        elif MIXES[workload].shares[SCAN]:
+            most = SCANNED_RECORDS_MAX
+        if not least <= record_count <= most:
+            raise UsageError(f"record_count is {record_count}: for {workload} give {least} to {most}.")
         if load and transactions > record_count:
             raise UsageError(
                 f"ycsb-load inserts each of its {record_count} records once, but {transactions} transactions were "

@@ -168,3 +168,23 @@ def test_info_tells_kernels_and_why(baash: Baash) -> None:
     assert next(k for k in demanded["kernels"] if k["chosen"])["name"] == "portable"
     refused = baash("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-load", BAASH_KERNEL="nonsense")
     assert refused.returncode == 14 and "nonsense" in refused.stderr and "portable" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "record-count",
+        "transactions",
+        "record-bytes",
+        "block-size",
+        "faults",
+        "replacements",
+        "clusters",
+        "seed",
+        "ranks",
+    ],
+)
+def test_a_number_beyond_its_limit_is_wrong_use(baash: Baash, tmp_path: Path, option: str) -> None:
+    ran = baash("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-a", f"--{option}", 10**20)
+    assert ran.returncode == 2 and str(10**20) in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+    assert not (tmp_path / "l").exists()

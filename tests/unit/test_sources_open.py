@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def test_unknown_formats_say_what_is_known(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="choose stop or skip"):
         sources.open_input(path, on_error="ignore")
     with pytest.raises(InputError, match="cannot be read"):
-        sources.open_input(tmp_path)
+        sources.open_input(tmp_path / "absent.jsonl")
 
 
 def test_a_format_that_is_given_wins(tmp_path: Path) -> None:
@@ -43,3 +45,27 @@ def test_several_inputs_keep_their_order_and_need_names_of_their_own() -> None:
     with pytest.raises(UsageError, match="One name was given for 2 inputs"):
         sources.open_inputs(EXAMPLES, name="both")
     assert sources.open_inputs([]) == []
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    os.mkfifo("pipe.jsonl")
+    os.mkfifo("pipe.darshan")
+    Path("folder.jsonl").mkdir()
+    Path("device.json").symlink_to("/dev/zero")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("socket.jsonl")
+    for name, fmt in (
+        ("pipe.jsonl", None),
+        ("pipe.jsonl", "wfformat"),
+        ("pipe.darshan", "darshan"),
+        ("folder.jsonl", "jsonl"),
+        ("device.json", None),
+        ("socket.jsonl", "jsonl"),
+    ):
+        with pytest.raises(InputError, match=f"{name} is not a regular file"):
+            sources.open_input(name, fmt)
+    listening.close()
+    Path("real.jsonl").write_text('{"op": "create", "entity": "a"}\n')
+    Path("link.jsonl").symlink_to("real.jsonl")
+    assert sources.open_input("link.jsonl").total == 1

@@ -179,7 +179,7 @@ def change(where: str, value: Any) -> Any:
     return apply
 
 
-SPEC = "workflow/specification"
+SPEC, RUN = "workflow/specification", "workflow/execution"
 MALFORMED = [
     ("name", None, "name is missing"),
     ("name", "", 'name is ""; expected a text that is not empty'),
@@ -204,7 +204,20 @@ MALFORMED = [
     ("workflow/execution/executedAt", "noon", "workflow.execution.executedAt is 'noon'; expected a time such as"),
     ("workflow/execution/tasks/0/id", "t9", 'workflow.execution.tasks[0].id is "t9"; expected the id of a task in'),
     (f"{SPEC}/tasks/0/outputFiles", ["x" * 5000], "is longer than 4096 bytes"),
-    (f"{SPEC}/files/0/sizeInBytes", float("nan"), "is not valid JSON text"),
+    (f"{SPEC}/files/0/note", float("nan"), "is not valid JSON text"),
+    (f"{SPEC}/files/0/sizeInBytes", "big", 'files[0].sizeInBytes is "big"; expected a whole number from 0'),
+    (f"{SPEC}/files/0/sizeInBytes", -1, "expected a whole number from 0"),
+    (f"{SPEC}/files/0/sizeInBytes", 1.5, "expected a whole number from 0"),
+    (f"{SPEC}/files/0/sizeInBytes", True, "expected a whole number from 0"),
+    (f"{SPEC}/tasks/0/category", 7, "tasks[0].category is 7; expected a text"),
+    (f"{RUN}/makespanInSeconds", [3], "workflow.execution.makespanInSeconds is [3]; expected a number"),
+    (f"{RUN}/tasks/0/runtimeInSeconds", "1.5", 'execution.tasks[0].runtimeInSeconds is "1.5"; expected a number'),
+    (f"{RUN}/tasks/0/avgCPU", float("inf"), "avgCPU is Infinity; expected a number"),
+    (f"{RUN}/tasks/0/command/arguments", ["a", 1], "command.arguments[1] is 1; expected a text"),
+    (f"{RUN}/tasks/0/command", "cat", 'execution.tasks[0].command is "cat"; expected an object'),
+    (f"{RUN}/tasks/0/machines", "m", 'tasks[0].machines is "m"; expected a list'),
+    (f"{RUN}/machines/0/memoryInBytes", "64 GB", 'machines[0].memoryInBytes is "64 GB"; expected a whole number'),
+    (f"{RUN}/machines/0/cpu", {"coreCount": "many"}, 'machines[0].cpu.coreCount is "many"; expected a whole number'),
 ]
 
 

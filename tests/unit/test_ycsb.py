@@ -172,7 +172,12 @@ def test_no_transactions_give_nothing() -> None:
         ({"name": "ycsb-z"}, "no workload 'ycsb-z'"),
         ({"name": "ycsb-a", "transactions": -1}, "-1 transactions"),
         ({"name": "ycsb-a", "record_bytes": 9}, "record_bytes is 9"),
-        ({"name": "ycsb-a", "record_count": 1}, "at least 2"),
+        ({"name": "ycsb-a", "record_count": 1}, "for ycsb-a give 2 to"),
+        ({"name": "ycsb-a", "record_count": 10**20}, "for ycsb-a give 2 to"),
+        ({"name": "ycsb-d", "record_count": 1 << 40}, "for ycsb-d give 2 to"),
+        ({"name": "ycsb-e", "record_count": 1 << 40}, "for ycsb-e give 2 to"),
+        ({"name": "ycsb-a", "transactions": 10**20}, "give 0 to"),
+        ({"name": "ycsb-a", "seed": 10**20}, "seed is 1000"),
         ({"name": "ycsb-load", "transactions": 501}, "raise record_count"),
     ],
 )
