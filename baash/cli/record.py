@@ -8,15 +8,21 @@ import shlex
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import Console, bar
+from baash.cli.screen import bar, counted
 from baash.options import RunOptions
 from baash.text import json_text, printable, readable
+
+if TYPE_CHECKING:
+    from baash.sources.files import FileSource
+
+SHOWN = 20  # names of a kind
 
 
 def record(
@@ -36,7 +42,8 @@ def record(
 ) -> None:
     """Record files: path, size, SHA-256, for HDF5 files a digest of each data set, and what they were made from.
 
-    Unchanged files cost nothing and change nothing. One process hosts the five nodes of a cluster: they check each
+    Unchanged files cost nothing and change nothing. Of a folder, its regular files and those below; the ledger's own
+    folder is left out. One process hosts the five nodes of a cluster: they check each
     other's arithmetic, but they fail together, and the ledger says so.
 
     Example: baash record results/ --from input.h5 --job 4711 --note "run A" --ledger ./ledger
@@ -48,11 +55,11 @@ def record(
     from baash.sources import describe as files_of
     from baash.sources.files import FileSource, Previous, read_payload
 
+    left_out = files_of.LeftOut(ledger)
     with bar("hashing", "bytes", enabled=not as_json) as advance:
-        inputs = (
-            files_of.describe(made_from, hdf5=h5digest.describe, progress=advance, threads=threads) if made_from else []
-        )
-        found = files_of.describe(files, hdf5=h5digest.describe, progress=advance, threads=threads)
+        look = partial(files_of.describe, hdf5=h5digest.describe, progress=advance, threads=threads, left_out=left_out)
+        inputs = look(made_from) if made_from else []
+        found = look(files)
     previous: dict[str, Previous] = {}
     if Folder(ledger).path.is_dir() and Folder(ledger).newest_claim() >= 0:
         names = list({d.entity: None for d in (*found, *inputs)})
@@ -75,6 +82,9 @@ def record(
             RunOptions(ledger, ranks=1, launcher="none", block_size=block_size, take_over=take_over, force=force),
             source,
         )
+    skipped = list(dict.fromkeys(left_out.paths))
+    given = {"--from": made_from, "--job": job, "--note": note}
+    not_kept = [option for option, value in given.items() if value] if source.unchanged else []
     report = result["report"] or {}
     done = report.get("transactions", {"committed": 0, "rejected": {}})
     rejected = sum(done["rejected"].values())
@@ -84,25 +94,51 @@ def record(
             "ledger": readable(ledger),
             "files": len(found),
             "recorded": done["committed"],
+            "new": len(source.new),
+            "changed": [readable(path) for path in source.changed],
             "unchanged": len(source.unchanged),
+            "skipped": [readable(path) for path in skipped],
+            "not_kept": not_kept,
             "rejected": done["rejected"],
             "report": result["report"],
         }
         print(json_text(fields, indent=2))
     elif not result["error"]:
-        console = Console()
-        console.print(
-            f"{done['committed']:,} recorded, {len(source.unchanged):,} unchanged, {rejected:,} rejected; {len(found):,} files looked at"
-        )
+        _print(source, done["committed"], rejected, skipped)
         if report:
-            console.print(
-                f"  by {report['nodes']} nodes in one process: they check each other's arithmetic and fail together"
+            print(f"  by {report['nodes']} nodes in one process: they check each other's arithmetic and fail together")
+            print(f"  head   {report['head']}  (block {report['block_total'] - 1:,})")
+        if not_kept:
+            print(
+                f"  {' and '.join(not_kept)} went into new records alone: of a file that has not changed nothing is "
+                'recorded.\n  To say more of one, commit a note: {"op": "note", "entity": PATH, "payload": …} as a line of '
+                "an --input\n  of baash run (docs/sources.md)"
             )
-            console.print(f"  head   {report['head']}  (block {report['block_total'] - 1:,})")
-        console.print(printable(f"  check them later: baash check-file FILE… --ledger {shlex.quote(str(ledger))}"))
+        if found:
+            print(printable(f"  check them later: baash check-file FILE… --ledger {shlex.quote(str(ledger))}"))
     if result["error"]:
         print(f"baash: {printable(result['error'])}", file=sys.stderr)
     sys.exit(result["exit_code"] or (1 if rejected else 0))
+
+
+def _print(source: FileSource, committed: int, rejected: int, skipped: list[str]) -> None:
+    """What became of the files; the changed ones by name, for somebody may not know of them."""
+    files = len(source.new) + len(source.changed) + len(source.unchanged)
+    if not files:
+        print("nothing to record: there is no file")
+    else:
+        inputs = committed - len(source.new) - len(source.changed)
+        done = f"{len(source.new):,} recorded, {len(source.changed):,} changed"
+        if rejected or inputs < 0:
+            done = f"{committed:,} recorded, {rejected:,} rejected"
+        elif inputs:
+            done += f", {inputs:,} more for what they were made from"
+        print(f"{done}, {len(source.unchanged):,} unchanged; {counted(files, 'file')} looked at")
+    for paths, what in ((source.changed, "changed"), (skipped, "skipped, not a regular file:")):
+        for path in paths[:SHOWN]:
+            print(f"  {what}  {printable(path)}")
+        if len(paths) > SHOWN:
+            print(f"  {what}  and {len(paths) - SHOWN:,} more")
 
 
 def _commit(options: RunOptions, source: Any) -> dict[str, Any]:

@@ -27,9 +27,9 @@ class Console(RichConsole):
         raise BrokenPipeError
 
 
-def counted(count: int, thing: str) -> str:
+def counted(count: int, one: str, many: str = "") -> str:
     """``1 round``, ``2,000 rounds``."""
-    return f"{count:,} {thing}{'s' * (count != 1)}"
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -44,12 +44,30 @@ class FileDescription:
         return os.fsencode(self.path)
 
 
-def expand(paths: Sequence[str | os.PathLike[str]], recursive: bool = True) -> list[str]:
+@dataclass
+class LeftOut:
+    """What a walk through folders passes over. ``folder``: one that is not entered (the ledger's own)."""
+
+    folder: str | os.PathLike[str] | None = None
+    paths: list[str] = field(default_factory=list)  # pipes, sockets, devices, links to folders or to nothing
+
+    def is_own(self, path: str) -> bool:
+        """Whether ``path`` is the folder that is not entered."""
+        try:
+            return self.folder is not None and os.path.samefile(path, self.folder)
+        except OSError:
+            return False
+
+
+def expand(
+    paths: Sequence[str | os.PathLike[str]], recursive: bool = True, left_out: LeftOut | None = None
+) -> list[str]:
     """Absolute paths of the regular files that files, folders and glob patterns name, each once.
 
     Of a folder, the regular files in it in order of names, with ``recursive`` those below it too; links to folders are
-    not followed. InputError for what does not exist.
+    not followed. What else is there goes to ``left_out``. InputError for what does not exist.
     """
+    left_out = left_out if left_out is not None else LeftOut()
     found: dict[str, None] = {}
     for given in [os.fspath(path) for path in paths]:
         matches = [given]
@@ -60,7 +78,9 @@ def expand(paths: Sequence[str | os.PathLike[str]], recursive: bool = True) -> l
         for match in matches:
             path = os.path.abspath(match)
             if os.path.isdir(path):
-                found.update((inner, None) for inner in _inside(path, recursive))
+                if left_out.is_own(path):
+                    raise InputError(f"{path} is the ledger itself: its files change with every record; leave it out.")
+                found.update((inner, None) for inner in _inside(path, recursive, left_out))
             elif os.path.isfile(path):
                 found[path] = None
             elif os.path.lexists(path):
@@ -70,13 +90,21 @@ def expand(paths: Sequence[str | os.PathLike[str]], recursive: bool = True) -> l
     return list(found)
 
 
-def _inside(folder: str, recursive: bool) -> Iterator[str]:
+def _inside(folder: str, recursive: bool, left_out: LeftOut) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}.")
 
     for at, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(folders) if recursive else []
-        yield from (path for path in (os.path.join(at, name) for name in sorted(files)) if os.path.isfile(path))
+        for name in folders if recursive else ():
+            if os.path.islink(path := os.path.join(at, name)):
+                left_out.paths.append(path)
+        folders[:] = sorted(n for n in folders if not left_out.is_own(os.path.join(at, n))) if recursive else []
+        for name in sorted(files):
+            path = os.path.join(at, name)
+            if os.path.isfile(path):
+                yield path
+            else:
+                left_out.paths.append(path)
 
 
 def describe(
@@ -86,9 +114,10 @@ def describe(
     hdf5: Hdf5Reader | None = None,
     progress: Progress | None = None,
     threads: int = 1,
+    left_out: LeftOut | None = None,
 ) -> list[FileDescription]:
     """The files that ``paths`` name (see ``expand``), read and hashed. InputError if one changes meanwhile."""
-    names = expand(paths, recursive)
+    names = expand(paths, recursive, left_out)
     states = [_state(name) for name in names]
     total, done, lock = sum(state.st_size for state in states), 0, Lock()
 

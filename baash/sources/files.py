@@ -68,7 +68,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
     """What changed between the payload of a record and that of a description."""
 
     def differing(name: str) -> tuple[Any, Any] | None:
-        return (before[name], now[name]) if before[name] != now[name] else None
+        return (before.get(name), now.get(name)) if before.get(name) != now.get(name) else None
 
     old, new = _objects(before, "datasets"), _objects(now, "datasets")
     if ("hdf5" in before) != ("hdf5" in now) or any("note" in side.get("hdf5", {}) for side in (before, now)):
@@ -112,7 +112,7 @@ class FileSource(DraftSource):
     ``descriptions``: what is recorded; ``previous``: absolute path → what the ledger knows, for these and for
     ``inputs``, the files they were made from. Inputs are recorded first where they are new or changed, and every record
     of ``descriptions`` refers to all of them. A file that is both refers to its own earlier version as an input.
-    ``unchanged``: the paths that give no record. ``time_ns``: when, if that is to be said.
+    ``new``, ``changed`` (or retired before), ``unchanged``: the paths of ``descriptions``; the last give no record. ``time_ns``: when, if that is to be said.
     """
 
     def __init__(
@@ -143,6 +143,8 @@ class FileSource(DraftSource):
                 references.append(known.transaction)
         changed = [one for one in descriptions if not self._is_unchanged(one)]
         self.unchanged = [one.path for one in descriptions if self._is_unchanged(one)]
+        self.new = [one.path for one in changed if one.path not in previous]
+        self.changed = [one.path for one in changed if one.path in previous]
         if changed:
             held = refer(self._drafts, references, changed[0].entity, time_ns)
             for one in changed:

@@ -13,14 +13,15 @@ from baash.errors import InputError
 def open_regular(path: Path) -> BinaryIO:
     """The file at ``path`` for reading; links are followed. InputError if it is no regular file or cannot be read."""
     try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)  # before it is opened: a socket cannot be, and a pipe waits
-        file = open(path, "rb", opener=_opener) if regular else None
+        _check_regular(path, os.stat(path).st_mode)  # before it is opened: a socket cannot be
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    if file is None or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        raise InputError(f"{path} is not a regular file: only those can be read as an input; save its contents as one.")
+    file = os.fdopen(descriptor, "rb")
+    _check_regular(path, os.fstat(descriptor).st_mode)
     return file
 
 
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+def _check_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is not a regular file: only those can be read as an input; save its contents as one.")

@@ -81,7 +81,12 @@ def test_files_recorded_changed_and_named(baash: Baash, files: Path, tmp_path: P
     assert found["f08.dat"]["job"] == "4711" and found["f08.dat"]["recorded_at"]
 
     third = baash("record", files / "model.h5", "--from", files / "f01.dat", "--ledger", ledger)
-    assert third.returncode == 0 and "1 recorded" in third.stdout and "fail together" in third.stdout
+    assert (
+        third.returncode == 0
+        and "0 recorded, 1 changed, 0 unchanged" in third.stdout
+        and "changed  /" in third.stdout
+        and "fail together" in third.stdout
+    )
     asked = baash("query", ledger, "--entity", "model.h5")
     assert "version 2" in asked.stdout and "f01.dat" in asked.stdout
     audit = baash("verify", ledger, "--json")
@@ -115,6 +120,7 @@ def test_a_changed_byte_is_a_problem_with_a_place(baash: Baash, files: Path, tmp
         (("run", "--ledger", "l", "--workload", "ycsb-load", "--launcher", "none", "--clusters", "3"), 2, "15 in all"),
         (("run", "--ledger", "l", "--launcher", "none", "--input", "absent.jsonl"), 4, "absent.jsonl"),
         (("record", "absent", "--ledger", "l"), 4, "absent does not exist"),
+        (("record", "l", "--ledger", "l"), 4, "does not exist"),
         (("verify", "absent"), 5, "no ledger"),
         (("query", "absent", "--block", "0"), 5, "no ledger"),
         (("check-file", __file__, "--ledger", "absent"), 5, "no ledger"),
@@ -188,3 +194,55 @@ def test_a_number_beyond_its_limit_is_wrong_use(baash: Baash, tmp_path: Path, op
     ran = baash("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-a", f"--{option}", 10**20)
     assert ran.returncode == 2 and str(10**20) in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
     assert not (tmp_path / "l").exists()
+
+
+def test_what_record_leaves_out_it_says(baash: Baash, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    (folder / "empty").mkdir(parents=True)
+    (folder / "a").write_text("a")
+    (folder / "b").write_text("b")
+    os.mkfifo(folder / "pipe")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "link").symlink_to("empty")
+    ledger = folder / "ledger"
+    first = baash("record", folder, "--ledger", ledger)
+    assert first.returncode == 0 and "2 recorded, 0 changed, 0 unchanged; 2 files looked at" in first.stdout
+    assert first.stdout.count("skipped, not a regular file") == 3
+    (folder / "b").write_text("changed")
+    (folder / "c").write_text("c")
+    second = as_json(baash("record", folder, "--ledger", ledger, "--json"))  # the ledger's own files are none of them
+    assert (second["new"], second["changed"], second["unchanged"]) == (1, [str(folder / "b")], 1)
+    assert {Path(path).name for path in second["skipped"]} == {"pipe", "dangling", "link"}
+    itself = baash("record", ledger, "--ledger", ledger)
+    assert itself.returncode == 4 and "is the ledger itself" in itself.stderr
+    nothing = baash("record", folder / "empty", "--ledger", ledger)
+    assert nothing.returncode == 0 and nothing.stdout == "nothing to record: there is no file\n"
+
+    kept = baash("record", folder / "a", "--from", folder / "b", "--note", "x", "--ledger", ledger)
+    assert kept.returncode == 0 and "--from and --note went into new records alone" in kept.stdout
+    assert "went into" not in baash("record", folder / "a", "--ledger", ledger).stdout
+
+
+def test_files_that_are_gone_are_missing(baash: Baash, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a", "b", "deep/c"):
+        (folder / name).write_text(name)
+    (tmp_path / "files-too").write_text("beside")
+    assert baash("record", folder, tmp_path / "files-too", "--ledger", "l").returncode == 0
+    lines = {"op": "create", "entity": f"{folder}/no-file"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(lines))
+    assert baash("run", "--launcher", "none", "--ledger", "l", "--input", "in.jsonl").returncode == 0
+    assert baash("check-file", folder, "--ledger", "l").returncode == 0
+    (folder / "deep" / "c").unlink()
+    (folder / "deep").rmdir()
+    (folder / "b").unlink()
+    (tmp_path / "files-too").unlink()
+    found = baash("check-file", folder, "--ledger", "l")
+    assert found.returncode == 1 and "1 unchanged, 2 missing" in found.stdout
+    assert f"missing   {folder}/deep/c" in found.stdout and "files-too" not in found.stdout
+    for gone, count in ((tmp_path / "files-too", 1), (folder / "deep", 1), (folder / "b", 1)):
+        asked = baash("check-file", gone, "--ledger", "l", "--json")
+        assert asked.returncode == 1 and as_json(asked)["counts"]["missing"] == count, asked.stderr
+    never = baash("check-file", folder / "never", "--ledger", "l")
+    assert never.returncode == 4 and "does not know it" in never.stderr
