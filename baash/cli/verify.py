@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from baash.cli.screen import bar
+from baash.cli.screen import counted as counted_as
 from baash.errors import UsageError
 from baash.text import json_text, printable
 
@@ -53,6 +54,7 @@ def verify(
         result = {
             "schema_version": SCHEMA_VERSION,
             "ok": report.ok,
+            "walked": report.walked,
             "ledger_id": report.ledger_id.hex() if report.ledger_id else None,
             **counted,
             "records_bytes": report.records_bytes,
@@ -65,8 +67,12 @@ def verify(
         }
         print(json_text(result))
     else:
-        print(f"ledger {report.ledger_id.hex() if report.ledger_id else '(no view was published)'}")
-        print(", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counted.items()))
+        unknown = "(no view was published)" if report.walked else "(its view records do not say)"
+        print(f"ledger {report.ledger_id.hex() if report.ledger_id else unknown}")
+        if report.walked:
+            print(", ".join(counted_as(count, name[:-1]) for name, count in counted.items()))
+        else:
+            print("nothing was counted: its view records do not lead from the newest to the first")
         if report.blocks:
             print(f"head: block {report.blocks - 1:,}, {report.head.hex()}")
         for note in report.notes:

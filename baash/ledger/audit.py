@@ -27,7 +27,8 @@ from baash.ledger.audit_rules import Rules
 from baash.ledger.audit_segment import check_metadata
 from baash.ledger.checkpoint import Checkpoint
 from baash.ledger.durable import FileDamaged
-from baash.ledger.folder import CHECKPOINT_NAME
+from baash.ledger.folder import CHECKPOINT_NAME, Folder
+from baash.ledger.layout import layout
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
 from baash.records import COMMIT_RECORD, ZERO_HASH, Reason
@@ -48,15 +49,44 @@ def audit(path: str | Path, ledger_id: bytes | None = None, progress: Progress |
     report = Report()
     try:
         ledger = Ledger(path, report=report.problem)
-    except FileDamaged as error:
-        report.problem(error.name, None, error.what)
-        return report
     except LedgerDamaged as error:
-        report.problem(None, None, str(error))
+        _look_without_history(Folder(path), error, report)
         return report
     with ledger:
         _Audit(ledger, ledger_id, report, progress).run()
     return report
+
+
+def _look_without_history(folder: Folder, error: LedgerDamaged, report: Report) -> None:
+    """Where the walk over the views fails: each file by itself."""
+    report.walked = False
+    wrong = [error] if isinstance(error, FileDamaged) else []
+    ids = set()
+    for number in folder.views():
+        try:
+            ids.add(folder.read_view(number)[0].ledger)
+        except FileDamaged as unread:
+            wrong.append(unread)
+        except StorageError as unread:
+            report.problem(folder.view_path(number).name, None, str(unread))
+    wrong += folder.irregular()
+    for name, what in {one.name: one.what for one in reversed(wrong)}.items():
+        report.problem(name, None, what)
+    if not report.problems:
+        report.problem(None, None, str(error))
+    for view, segment in folder.segment_names():
+        path = folder.segment_path(view, segment)
+        try:
+            damage = check_metadata(layout(path))
+        except (LedgerDamaged, StorageError) as unread:
+            damage = unread.what if isinstance(unread, FileDamaged) else str(unread)
+        if damage and path.name not in {p.segment for p in report.problems}:
+            report.problem(path.name, None, damage)
+    report.ledger_id = ids.pop() if len(ids) == 1 else None
+    report.note(
+        "no block was examined, only each view record and the metadata of each segment: which rounds count follows from "
+        "the view records, back from the newest, and that chain is broken; restore what is named here, and verify again"
+    )
 
 
 class _Audit:

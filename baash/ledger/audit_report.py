@@ -32,6 +32,7 @@ class Report:
     """The result of an audit. ``problems`` keeps the first thousand; ``problem_count`` counts all."""
 
     ledger_id: bytes | None = None
+    walked: bool = True  # False: view records cannot be read, so nobody knows which rounds count
     blocks: int = 0
     transactions: int = 0
     rejections: int = 0

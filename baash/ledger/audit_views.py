@@ -47,6 +47,10 @@ def _signer(signer: str, view: View, before: View | None) -> bytes | None:
 
 def check_leftovers(folder: Folder, epochs: list[Epoch], report: Report) -> None:
     """Claims, views and segments that have no effect; and those that show that something was taken away."""
+    told = {p.segment for p in report.problems}
+    for wrong in folder.irregular():
+        if wrong.name not in told:
+            report.problem(wrong.name, None, wrong.what)
     counted = {e.view.view for e in epochs}
     # In this order: beside a writer, what must have been there first is looked for last.
     segments = {view for view, _ in folder.segment_names()}

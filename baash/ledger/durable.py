@@ -66,20 +66,24 @@ class FileDamaged(LedgerDamaged):
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor for reading. FileDamaged if it is no regular file: a pipe would never answer. Raises OSError."""
+    """A descriptor for reading. FileDamaged if it is no regular file: a pipe would never answer, and what a link leads to
+    may be changed without a trace in the folder. Raises OSError."""
+    check_regular(path, os.lstat(path).st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
-            raise FileDamaged(path, "it is a link that leads nowhere") from None
+        check_regular(path, os.fstat(descriptor).st_mode)
+    except FileDamaged:
+        os.close(descriptor)
         raise
+    return descriptor
+
+
+def check_regular(path: Path, mode: int) -> None:
+    """FileDamaged unless ``mode`` (of lstat) is that of a regular file."""
+    if stat.S_ISLNK(mode):
+        raise FileDamaged(path, "it is a symbolic link, not a regular file")
     if not stat.S_ISREG(mode):
         raise FileDamaged(path, "it is not a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileDamaged(path, "it is not a regular file")
-    return descriptor
 
 
 def read_regular(path: Path, limit: int) -> bytes:

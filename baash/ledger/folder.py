@@ -26,6 +26,7 @@ import orjson
 from baash.errors import LedgerBusy, LedgerDamaged, LedgerError
 from baash.ledger.durable import (
     FileDamaged,
+    check_regular,
     pwrite_all,
     read_regular,
     refusal,
@@ -188,6 +189,19 @@ class Folder:
         """(view, segment) of every segment file, ascending."""
         matches = (_SEGMENT.fullmatch(name) for name in self._names())
         return sorted((int(m[1]), int(m[2])) for m in matches if m)
+
+    def irregular(self) -> list[FileDamaged]:
+        """What has the name of a ledger's file and is none: a link, a folder, a pipe…"""
+        found = []
+        for name in sorted(self._names()):
+            if name in (LOCK_NAME, CHECKPOINT_NAME) or any(p.fullmatch(name) for p in (_CLAIM, _VIEW, _SEGMENT)):
+                try:
+                    check_regular(self.path / name, os.lstat(self.path / name).st_mode)
+                except FileDamaged as error:
+                    found.append(error)
+                except OSError:  # gone since
+                    continue
+        return found
 
     # --- the writer's lock
 

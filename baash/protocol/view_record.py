@@ -157,6 +157,8 @@ def _check(view: View) -> None:
             raise ValueError(f"node {n.node} has no legal role")
         if n.cluster is not None and n.cluster not in clusters:
             raise ValueError(f"node {n.node} is in a cluster that does not exist")
+    if sum(n.role == "storage" for n in view.nodes) > 1:
+        raise ValueError("there is more than one storage validator")
     for cluster in clusters:
         if len(view.validators(cluster)) < view.parameters.sub_cluster:
             raise ValueError(f"cluster {cluster} has fewer than 3f+1 validators")

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+import stat
 import struct
 import sys
 from dataclasses import dataclass, field
@@ -159,6 +160,7 @@ def read_view(path: Path, number: int, read: dict[int, View]) -> View:
     )
     clusters = range(len(view.coordinators))
     need([n["cluster"] for n in view.coordinators] == list(clusters), f"{path.name}: clusters")
+    need(sum(n["role"] == "storage" for n in nodes) <= 1, f"{path.name}: storage validators")
     need(view.shards[0][0] == 0 and view.shards[-1][1] == 4095, f"{path.name}: shards")
     before = None
     if view.before is not None:
@@ -322,6 +324,9 @@ class Audit:
     def run(self) -> Result:
         try:
             names = [p.name for p in self.folder.iterdir()]
+            ours = re.compile(rf"(claim|view)-{DIGITS}|segment-{DIGITS}-[0-9]+\.h5|checkpoint|baash\.lock")
+            for name in filter(ours.fullmatch, names):
+                need(stat.S_ISREG((self.folder / name).lstat().st_mode), f"{name} is not a regular file")
             numbers = [int(m[1]) for m in (re.fullmatch(f"view-{DIGITS}", n) for n in names) if m]
             segments = [m for m in (re.fullmatch(rf"segment-{DIGITS}-[0-9]+\.h5", n) for n in names) if m]
             need({int(m[1]) for m in segments} <= set(numbers), "a view record was removed: its segments are there")

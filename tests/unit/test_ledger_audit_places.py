@@ -200,16 +200,42 @@ def test_what_is_no_file(copy: Path, name: str, monkeypatch: pytest.MonkeyPatch)
         (os.mkfifo, "not a regular file"),
         (Path.mkdir, "not a regular file"),
         (listen, "not a regular file"),
-        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-        (lambda path: path.symlink_to("nowhere"), "leads nowhere"),
-        (lambda path: path.symlink_to(path.name), "leads nowhere"),
+        (lambda path: path.symlink_to("/dev/zero"), "a symbolic link"),
+        (lambda path: path.symlink_to("nowhere"), "a symbolic link"),
+        (lambda path: path.symlink_to(path.name), "a symbolic link"),
+        (lambda path: path.symlink_to("kept"), "a symbolic link"),  # to the very same bytes
     ]
     path = copy / name
+    (copy / "kept").write_bytes(path.read_bytes())
     monkeypatch.chdir(copy)
     for make, what in kinds:
         path.rmdir() if path.is_dir() else path.unlink()
         make(path)
-        assert told(audit(copy), name, what), (name, what, audit(copy).problems)
+        report = audit(copy)
+        assert told(report, name, what), (name, what, report.problems)
+        assert len([p for p in report.problems if what in p.what]) == 1
+    assert not second_reader.audit(copy).ok
+
+
+@pytest.mark.parametrize("name", ["claim-000001", "view-000000", "baash.lock"])
+def test_nothing_in_the_folder_is_a_link(copy: Path, name: str) -> None:
+    (copy / name).touch()
+    (copy / name).rename(copy / "elsewhere")
+    (copy / name).symlink_to("elsewhere")
+    report = audit(copy)
+    assert told(report, name, "a symbolic link") and report.problem_count == 1, report.problems
+
+
+def test_a_damaged_view_does_not_hide_the_rest(copy: Path) -> None:
+    """Which rounds count is not known then, but the other files are looked at, each by itself, and that is said."""
+    for name in ("view-000000", "view-000001"):
+        change(copy / name, 3, b"?")
+    segment = copy / "segment-000002-0000.h5"
+    change(segment, 20, b"?")
+    report = audit(copy)
+    assert not report.ok and not report.walked and report.ledger_id is not None
+    assert {p.segment for p in report.problems} == {"view-000000", "view-000001", segment.name}, report.problems
+    assert any("no block was examined" in note for note in report.notes)
 
 
 def test_the_place_of_a_round_that_is_gone(copy: Path) -> None:

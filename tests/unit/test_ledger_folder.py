@@ -274,7 +274,18 @@ CHANGES: list[Callable[[dict[str, Any]], object]] = [
     lambda f: f["started_by"].update(pid=1.0),
     lambda f: f.update(started_by=[["user", "u"]]),
     lambda f: f["started_by"].update(user="\ud800"),
+    lambda f: f["parameters"].update(align=12),
+    lambda f: f["parameters"].update(replay_width=100),
+    lambda f: f["parameters"].update(replay_width=0),
+    lambda f: f["shards"].append([4095, 4095, 0]),
+    lambda f: f["nodes"].extend(_storage(f, at) for at in (1, 2)),
+    lambda f: f["nodes"].append({**_storage(f, 1), "rank": None}),
 ]
+
+
+def _storage(fields: dict[str, Any], at: int) -> dict[str, Any]:
+    number = len(fields["nodes"]) + at - 1
+    return {"node": number, "key": f"{at:064x}", "rank": 0, "host": "h", "cluster": None, "role": "storage"}
 
 
 @pytest.mark.parametrize("number", range(len(CHANGES)))
