@@ -67,6 +67,7 @@ def open_view(
     folder = Folder(path)
     fresh = not folder.path.exists() or not (folder.views() or folder.claims())
     if fresh:
+        keyring.prepare()  # first: what is refused leaves nothing behind
         folder = Folder.create(path)
     probe.probe(folder.path, force=force)
     _refuse_orphans(folder)

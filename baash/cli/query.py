@@ -32,7 +32,7 @@ def query(
     ledger: Annotated[Path, typer.Argument(help="Folder of the ledger.")],
     entity: Annotated[str, typer.Option(help="Name of an entity, or what follows a / at the end of it.")] = "",
     tx: Annotated[str, typer.Option(metavar="ID", help="Transaction id: 8 or more hex digits.")] = "",
-    block: Annotated[int, typer.Option(metavar="HEIGHT", help="Height of a block.", min=-1, show_default=False)] = -1,
+    block: Annotated[int | None, typer.Option(metavar="HEIGHT", help="Height of a block.", min=0)] = None,
     issuer: Annotated[str, typer.Option(help="Issuer: 32 hex digits, source:NAME or key:HEX.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     lineage: Annotated[bool, typer.Option(help="With --entity: show what it was made from.")] = True,
@@ -46,7 +46,7 @@ def query(
     from baash.ledger import query as queries
     from baash.ledger.reader import Ledger
 
-    if sum((bool(entity), bool(tx), block >= 0, bool(issuer))) != 1:
+    if sum((bool(entity), bool(tx), block is not None, bool(issuer))) != 1:
         raise UsageError("say what to look up: exactly one of --entity, --tx, --block and --issuer")
     show: Callable[[], None]
     with Ledger(ledger) as opened, bar("looking", "transactions", enabled=not as_json) as progress:
@@ -55,12 +55,12 @@ def query(
             show = partial(_show_entity, history, as_json, lineage)
         elif tx:
             show = partial(_show, [queries.by_id(opened, tx, progress)], 1, as_json)
-        elif issuer:
-            found = queries.by_issuer(opened, issuer, limit=limit, progress=progress)
-            show = partial(_show, found.transactions, found.total, as_json)
-        else:
+        elif block is not None:
             at, inside = queries.block(opened, block, limit)
             show = partial(_show_block, at, inside.transactions, as_json)
+        else:
+            found = queries.by_issuer(opened, issuer, limit=limit, progress=progress)
+            show = partial(_show, found.transactions, found.total, as_json)
     show()
 
 

@@ -18,7 +18,7 @@ from baash.text import printable
 
 DOC = """Commit an input or a workload to a ledger over MPI ranks; Ctrl-C once drains, twice ends.
 
-Example: baash run -n 6 --ledger ./ledger --input examples/tides.json --workload ycsb-load --transactions 100000
+Example: baash run -n 6 --ledger ./ledger --input examples/pulsar-survey.json --workload ycsb-load --transactions 100000
 """
 # A rank is ``python -m baash.run``, but of the very package this is, whatever lies in the current folder.
 _RANK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from baash.run import main; main()"
@@ -148,7 +148,7 @@ def _summary(report: dict[str, Any]) -> None:
         "bold",
     )
     if done["duplicates"]:
-        line(f"  {done['duplicates']:,} were in the ledger already and changed nothing")
+        line(f"  in the ledger already, and nothing changed: {done['duplicates']:,}")
     if rejected:
         reasons = ", ".join(f"{n:,} {r}" for r, n in done["rejected"].items())
         line(f"  {rejected:,} rejected: {reasons}")
@@ -164,14 +164,14 @@ def _summary(report: dict[str, Any]) -> None:
     )
     size = 3 * report["faults_tolerated"] + 1
     line(
-        f"  by {report['votes']:,} signed votes of {len(report['votes_by_node'])} validators, {size} a window "
+        f"  by {counted(report['votes'], 'signed vote')} of {counted(len(report['votes_by_node']), 'validator')}, {size} a window "
         f"(f = {report['faults_tolerated']}, {report['quorum']}); "
         f"{counted(report['ranks'], 'rank')}, {counted(report['nodes'], 'node')}, {counted(report['clusters'], 'cluster')}"
         + (": one process, so its nodes fail together" if report["ranks"] == 1 else "")
     )
     if report["retries"] or report["lost_nodes"]:
         line(
-            f"  {report['retries']:,} windows tried again, {report['storage_decisions']:,} decided by the storage "
+            f"  {counted(report['retries'], 'window')} tried again, {report['storage_decisions']:,} decided by the storage "
             f"validator; lost nodes: {', '.join(map(str, report['lost_nodes'])) or 'none'}"
         )
     line(

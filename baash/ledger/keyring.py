@@ -7,6 +7,7 @@ could read is refused, since whoever has it can sign views. Node keys are not ke
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -38,14 +39,22 @@ def generate() -> PrivateKey:
     return key
 
 
+def prepare() -> None:
+    """Make the key folder, or see that keys can be saved there. StorageError: no ledger needs to be begun."""
+    here = folder()
+    with refusals("create the key folder", here):
+        if not here.is_dir():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(here.parent)
+        if not os.access(here, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def save(key: PrivateKey) -> Path:
     """Store a key durably, readable by its owner alone. Raises LedgerError if there is one, StorageError."""
     path = path_of(key.public)
-    with refusals("create the key folder", path.parent):
-        if not path.parent.is_dir():
-            path.parent.parent.mkdir(parents=True, exist_ok=True)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(path.parent.parent)
+    prepare()
     with refusals("write the key", path):
         try:
             write_exclusively(path, f"{_FIRST_LINE}\n{key.seed.hex()}\n".encode(), mode=0o600)

@@ -47,7 +47,8 @@ class Ledger:
         self.folder = Folder(path)
         self.path = self.folder.path
         if not self.path.is_dir():
-            raise LedgerError(f"there is no ledger at {path}: no such folder; check the path")
+            why = "that is not a folder" if self.path.exists() else "no such folder"
+            raise LedgerError(f"there is no ledger at {path}: {why}; check the path")
         if self.folder.newest_claim() < 0:
             raise LedgerError(f"{path} is not a ledger: it has neither views nor claims; check the path")
         self.rounds = Rounds(self)
@@ -135,7 +136,8 @@ class Ledger:
     def round_of(self, height: int) -> Round:
         """The round that committed the block at ``height``. LedgerError if there is no such block."""
         if not 0 <= height < self.block_total:
-            raise LedgerError(f"{self.path} has no block {height}: it has {self.block_total} blocks")
+            newest = f"the newest is {self.block_total - 1}" if self.block_total else "it has none at all"
+            raise LedgerError(f"{self.path} has no block {height}: {newest}")
         found = self.rounds[int(np.searchsorted(self._counter.totals["block_total"], height, side="right"))]
         if height < found.first_block:
             raise LedgerDamaged(f"{self.path}: the commit record of block {height} is damaged; baash verify says more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -123,6 +124,9 @@ def test_a_changed_byte_is_a_problem_with_a_place(baash: Baash, files: Path, tmp
         (("record", "l", "--ledger", "l"), 4, "does not exist"),
         (("verify", "absent"), 5, "no ledger"),
         (("query", "absent", "--block", "0"), 5, "no ledger"),
+        (("verify", __file__), 5, "that is not a folder"),
+        (("query", "absent", "--block", "-1"), 2, "--block"),
+        (("query", "absent"), 2, "exactly one of --entity"),
         (("check-file", __file__, "--ledger", "absent"), 5, "no ledger"),
     ],
 )
@@ -246,3 +250,27 @@ def test_files_that_are_gone_are_missing(baash: Baash, tmp_path: Path) -> None:
         assert asked.returncode == 1 and as_json(asked)["counts"]["missing"] == count, asked.stderr
     never = baash("check-file", folder / "never", "--ledger", "l")
     assert never.returncode == 4 and "does not know it" in never.stderr
+
+
+def test_a_damaged_view_is_said_to_hide_the_blocks(baash: Baash, tmp_path: Path) -> None:
+    assert baash("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-load").returncode == 0
+    flip(tmp_path / "l" / "view-000000", 3)
+    shown = baash("verify", "l")
+    assert shown.returncode == 1 and "no block was examined" in shown.stdout and "PROBLEM: view-000000" in shown.stdout
+    assert "no view was published" not in shown.stdout and "0 blocks" not in shown.stdout
+    assert as_json(baash("verify", "l", "--json"))["walked"] is False
+
+
+def test_a_refused_run_leaves_nothing_behind(baash: Baash, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = ("run", "--ledger", "l", "--launcher", "none", "--workload", "ycsb-load")
+    refused = baash(*run, BAASH_KEYS=str(tmp_path / "file" / "keys"))
+    assert refused.returncode == 9 and "key folder" in refused.stderr
+    assert not (tmp_path / "l").exists()
+
+
+def test_what_help_names_is_there(baash: Baash) -> None:
+    verbs = ("run", "record", "check-file", "verify", "query", "info")
+    helps = [baash("--help").stdout, *(baash(verb, "--help", COLUMNS="200").stdout for verb in verbs)]
+    named = {path for text in helps for path in re.findall(r"examples/[\w./-]+", text)}
+    assert named and not [path for path in named if not (ROOT / path).exists()]
