@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import Console, bar
+from baash.cli.screen import Console, bar, counted
 from baash.errors import UsageError
+from baash.ledger.lineage import DEPTH, DEPTH_MAX
 from baash.records import ANY_VERSION, PayloadType
 from baash.text import json_text, printable, readable
 
@@ -36,6 +37,9 @@ def query(
     issuer: Annotated[str, typer.Option(help="Issuer: 32 hex digits, source:NAME or key:HEX.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     lineage: Annotated[bool, typer.Option(help="With --entity: show what it was made from.")] = True,
+    depth: Annotated[
+        int, typer.Option(help="With --entity: steps back in what it was made from.", min=1, max=DEPTH_MAX)
+    ] = DEPTH,
     limit: Annotated[int, typer.Option(help="Transactions shown, the newest; 0: all.", min=0)] = 100,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -51,8 +55,8 @@ def query(
     show: Callable[[], None]
     with Ledger(ledger) as opened, bar("looking", "transactions", enabled=not as_json) as progress:
         if entity:
-            history = queries.entity(opened, entity, limit=limit, with_lineage=lineage, progress=progress)
-            show = partial(_show_entity, history, as_json, lineage)
+            history = queries.entity(opened, entity, limit=limit, with_lineage=lineage, depth=depth, progress=progress)
+            show = partial(_show_entity, history, as_json, lineage, depth)
         elif tx:
             show = partial(_show, [queries.by_id(opened, tx, progress)], 1, as_json)
         elif block is not None:
@@ -64,7 +68,7 @@ def query(
     show()
 
 
-def _show_entity(history: EntityHistory, as_json: bool, lineage: bool) -> None:
+def _show_entity(history: EntityHistory, as_json: bool, lineage: bool, depth: int) -> None:
     if as_json:
         versions = [
             {
@@ -83,6 +87,7 @@ def _show_entity(history: EntityHistory, as_json: bool, lineage: bool) -> None:
         }
         if lineage:
             result["made_from"] = [_origin_fields(o) for o in history.made_from]
+            result["left_out"] = history.left_out
         return _print_json(result)
     state = f"version {history.version}" if history.exists else f"retired, at version {history.version}"
     print(f"{printable(history.entity)}: {state if history.version else 'never created'}")
@@ -100,6 +105,9 @@ def _show_entity(history: EntityHistory, as_json: bool, lineage: bool) -> None:
             _grow(tree, origin)
         print()
         Console(width=8192).print(tree)  # a line is as long as its names
+        if history.left_out:
+            what = counted(history.left_out, "origin")
+            print(f"(what {what} of these came from is not shown; --depth {depth + DEPTH} goes further)")
 
 
 def _grow(tree: Tree, origin: Origin) -> None:

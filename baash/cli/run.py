@@ -108,13 +108,7 @@ def execute(options: RunOptions) -> None:
     status = result.status or {}
     if status.get("report"):
         _summary(status["report"])
-        unknown = status["report"]["transactions"]["rejected"].get("entity_unknown")
-        if unknown and options.workload not in (None, "ycsb-load"):
-            print(
-                f"baash: {unknown:,} operations name records that are not in the ledger: load them first with "
-                f"--workload ycsb-load --transactions {options.record_count}",
-                file=sys.stderr,
-            )
+        _advise(options, status["report"])
     error = status.get("error")
     if error:
         print(f"baash: {printable(error)}", file=sys.stderr)
@@ -124,6 +118,20 @@ def execute(options: RunOptions) -> None:
         last = result.stderr_tail.strip().splitlines()[-5:]
         print("baash: the run ended without saying how; its last words:\n  " + "\n  ".join(last), file=sys.stderr)
     sys.exit(result.exit_code)
+
+
+def _advise(options: RunOptions, report: dict[str, Any]) -> None:
+    """What to do about a workload that found no table to work on."""
+    if options.workload in (None, "ycsb-load"):
+        return
+    unknown, reads = report["transactions"]["rejected"].get("entity_unknown", 0), report["reads"]
+    missed = unknown + reads["asked"] - reads["found"] if not reads["found"] else unknown
+    if missed:
+        print(
+            f"baash: {counted(missed, 'operation')} of {options.workload} found no record: load the table first with "
+            f"--workload ycsb-load --transactions {options.record_count}",
+            file=sys.stderr,
+        )
 
 
 def _total(options: RunOptions) -> int | None:

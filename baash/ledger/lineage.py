@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from baash.ledger.transactions import Index, Transaction
 from baash.records import entity_hash
 
-DEPTH_MAX = 10
+DEPTH = 3  # steps that are followed unless more are asked for
+DEPTH_MAX = 100
 ORIGINS_MAX = 2000
 
 
@@ -27,16 +28,19 @@ class Origin:
     note: str = ""  # why it is not followed further
 
 
-def lineage(index: Index, newest: Transaction) -> list[Origin]:
-    """What the entity of ``newest`` (its last write) was made from."""
-    walk = _Walk(index)
+def lineage(index: Index, newest: Transaction, depth: int = DEPTH) -> tuple[list[Origin], int]:
+    """What the entity of ``newest`` (its last write) was made from, ``depth`` steps up; and of how many origins what they
+    were made from in turn is left out."""
+    walk = _Walk(index, depth)
     walk.shown.add(newest.entity)
-    return walk.origins(newest, 1)
+    return walk.origins(newest, 1), walk.left_out
 
 
 class _Walk:
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, depth: int) -> None:
         self._index = index
+        self._depth = min(depth, DEPTH_MAX)
+        self.left_out = 0
         self._expanded: set[int] = set()
         self._count = 0
         self.shown: set[bytes] = set()
@@ -69,10 +73,12 @@ class _Walk:
         self._count += 1
         if transaction.entity in self.shown or transaction.number in self._expanded:
             origin.note = "shown above"
-        elif depth >= DEPTH_MAX:
-            origin.note = f"not followed beyond {DEPTH_MAX} steps"
-        elif self._count >= ORIGINS_MAX:
-            origin.note = f"not followed: more than {ORIGINS_MAX} origins"
+        elif (depth >= self._depth or self._count >= ORIGINS_MAX) and any(True for _ in self._references(transaction)):
+            few = self._count < ORIGINS_MAX
+            origin.note = (
+                f"not followed beyond {self._depth} steps" if few else f"not followed: {ORIGINS_MAX} are shown"
+            )
+            self.left_out += 1
         else:
             self.shown.add(transaction.entity)
             origin.made_from = self.origins(transaction, depth + 1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerError, UsageError
-from baash.ledger.lineage import Origin, lineage
+from baash.ledger.lineage import DEPTH, Origin, lineage
 from baash.ledger.reader import Block, Ledger
 from baash.ledger.transactions import (
     Index,
@@ -50,6 +50,7 @@ class EntityHistory:
     total: int  # transactions about it
     versions: list[Version]  # the newest ``limit``, in order
     made_from: list[Origin] = field(default_factory=list)
+    left_out: int = 0  # origins of which what they were made from is not among ``made_from``
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,18 @@ class Found:
 
 
 def entity(
-    ledger: Ledger, name: str, *, limit: int = 0, with_lineage: bool = False, progress: Progress | None = None
+    ledger: Ledger,
+    name: str,
+    *,
+    limit: int = 0,
+    with_lineage: bool = False,
+    depth: int = DEPTH,
+    progress: Progress | None = None,
 ) -> EntityHistory:
-    """The history of an entity: its exact name, or what follows a ``/`` at the end of just one. LedgerError if unknown."""
+    """The history of an entity: its exact name, or what follows a ``/`` at the end of just one. LedgerError if unknown.
+
+    ``depth``: how many steps of what it was made from are followed.
+    """
     wanted = name.encode("utf-8", "surrogateescape")
     found = _of_entity(ledger, wanted, progress)
     if not found:
@@ -81,8 +91,10 @@ def entity(
     names: dict[bytes, bytes | None] = {}
     told = [Version(one, number, _named(one, index, names)) for one, number in shown]
     writes = [one for one in found if one.writes and one.operation is not Operation.RETIRE]
-    made_from = lineage(index, writes[-1]) if with_lineage and index is not None and writes else []
-    return EntityHistory(wanted, exists, version, len(found), told, made_from)
+    made_from, left_out = (
+        lineage(index, writes[-1], depth) if with_lineage and index is not None and writes else ([], 0)
+    )
+    return EntityHistory(wanted, exists, version, len(found), told, made_from, left_out)
 
 
 def by_id(ledger: Ledger, prefix: str, progress: Progress | None = None) -> Transaction:

@@ -274,3 +274,24 @@ def test_what_help_names_is_there(baash: Baash) -> None:
     helps = [baash("--help").stdout, *(baash(verb, "--help", COLUMNS="200").stdout for verb in verbs)]
     named = {path for text in helps for path in re.findall(r"examples/[\w./-]+", text)}
     assert named and not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_the_depth_of_what_it_was_made_from(baash: Baash) -> None:
+    example = ROOT / "examples" / "pulsar-survey.json"
+    assert baash("run", "--launcher", "none", "--ledger", "l", "--input", example).returncode == 0
+    asked = ("query", "l", "--entity", "follow-up.pdf")
+    shown = baash(*asked)
+    assert shown.returncode == 0 and "is not shown; --depth 6 goes further" in shown.stdout
+    whole = baash(*asked, "--depth", 50)
+    assert "goes further" not in whole.stdout and as_json(baash(*asked, "--depth", 50, "--json"))["left_out"] == 0
+    assert as_json(baash(*asked, "--json"))["left_out"] > 0
+
+
+@pytest.mark.parametrize("workload", ["ycsb-a", "ycsb-c", "ycsb-d"])
+def test_a_workload_without_its_table_says_load_it_first(baash: Baash, workload: str) -> None:
+    run = ("run", "--launcher", "none", "--ledger", "l", "--record-count", 30, "--transactions", 20, "--workload")
+    empty = baash(*run, workload)
+    assert "load the table first with --workload ycsb-load --transactions 30" in empty.stderr
+    load = baash(*run[:-3], "--transactions", 30, "--workload", "ycsb-load")
+    assert load.returncode == 0 and "load the table" not in load.stderr
+    assert "load the table" not in baash(*run, workload, "--seed", 2).stderr

@@ -15,7 +15,7 @@ from baash.cli.query import query as query_command
 from baash.cli.verify import verify as verify_command
 from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import checkpoint, query
-from baash.ledger.lineage import DEPTH_MAX, Origin
+from baash.ledger.lineage import DEPTH, Origin
 from baash.ledger.reader import Ledger
 from baash.ledger.transactions import Index
 from baash.records import Operation, PayloadType, key_issuer, source_issuer
@@ -141,7 +141,12 @@ def test_lineage_of_a_long_chain(tmp_path: Path) -> None:
     for i in range(1, 20):
         chain.append(record(Operation.CREATE, f"e{i}", i, references=[tx(chain[-1])]))
     found = lineage_of(tmp_path, chain, "e19")
-    assert len(found) == DEPTH_MAX and found[-1].strip() == f"e9 (not followed beyond {DEPTH_MAX} steps)"
+    assert len(found) == DEPTH and found[-1].strip() == f"e{19 - DEPTH} (not followed beyond {DEPTH} steps)"
+    with Ledger(tmp_path / "l") as ledger:
+        assert query.entity(ledger, "e19", with_lineage=True).left_out == 1
+        for depth, left_out in ((1, 1), (18, 1), (19, 0), (50, 0)):  # at the end of a chain nothing is left out
+            history = query.entity(ledger, "e19", with_lineage=True, depth=depth)
+            assert (len(lines(history.made_from)), history.left_out) == (min(depth, 19), left_out)
 
 
 def test_lineage_that_goes_in_circles(tmp_path: Path) -> None:
