@@ -17,8 +17,10 @@ cdef extern from "baash.h" nogil:
     int baash_sha256_chosen()
     int baash_sha256_partner()
     int baash_sha256_choose(int)
-    int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int)
-    int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int)
+    int baash_openmp()
+    int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int,
+                           int)
+    int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int, int)
     int baash_sha256_rows(uint8_t *, const uint8_t *, size_t, size_t, size_t, int)
 
     int baash_merkle_roots(uint8_t *, size_t *, uint8_t *, size_t, uint64_t *, const uint64_t *, size_t, int)

@@ -63,25 +63,30 @@ def choose(int number):
     check(baash_sha256_choose(number))
 
 
+def openmp():
+    return baash_openmp() == 1
+
+
 def sha256_spans(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] starts,
-                 const uint64_t[::1] lengths, int kernel):
+                 const uint64_t[::1] lengths, int kernel, int threads):
     cdef size_t at = 0
     cdef int status
     same(starts.shape[0], lengths.shape[0])
     shape(out.shape[0], out.shape[1], starts.shape[0], 32)
     with nogil:
         status = baash_sha256_spans(&out[0, 0], &at, &data[0], data.shape[0], &starts[0], &lengths[0],
-                                    starts.shape[0], kernel)
+                                    starts.shape[0], kernel, threads)
     check(status, at)
 
 
-def sha256_batch(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] offsets, int kernel):
+def sha256_batch(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] offsets, int kernel,
+                 int threads):
     cdef size_t at = 0
     cdef int status
     shape(out.shape[0], out.shape[1], offsets.shape[0] - 1, 32)
     with nogil:
         status = baash_sha256_batch(&out[0, 0], &at, &data[0], data.shape[0], &offsets[0], offsets.shape[0] - 1,
-                                    kernel)
+                                    kernel, threads)
     check(status, at)
 
 

@@ -74,12 +74,19 @@ BAASH_API int baash_sha256_partner(void);
 /* From now on this kernel alone. */
 BAASH_API int baash_sha256_choose(int kernel);
 
+/* 1: `threads` are built in (OpenMP). 0: it is taken, and the caller's thread does everything. */
+BAASH_API int baash_openmp(void);
+
+/* `threads`: so many at most share the work, 1 and up, the caller's among them; the results are those of one. In a child
+ * of fork() there is always one: OpenMP's threads do not survive. BAASH_E_VALUE: less than 1. */
+
 /* out[count × 32]: hash of data[starts[i] … starts[i] + lengths[i]). Spans may overlap and come in any order. */
 BAASH_API int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
-                                 const uint64_t *starts, const uint64_t *lengths, size_t count, int kernel);
+                                 const uint64_t *starts, const uint64_t *lengths, size_t count, int kernel,
+                                 int threads);
 /* out[count × 32]: hash of data[offsets[i] … offsets[i + 1]); count + 1 ascending offsets. */
 BAASH_API int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
-                                 const uint64_t *offsets, size_t count, int kernel);
+                                 const uint64_t *offsets, size_t count, int kernel, int threads);
 /* out[count × 32]: hash of the first row_bytes of each of `count` rows of `stride` bytes; row_bytes <= stride. */
 BAASH_API int baash_sha256_rows(uint8_t *out, const uint8_t *rows, size_t stride, size_t count, size_t row_bytes,
                                 int kernel);

@@ -8,7 +8,7 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 
 from baash.kernels.blocks import chain_blocks, content_digests, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
-from baash.kernels.hashing import hash_rows, sha256_batch, sha256_spans
+from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.tables import EntityTable, ReplayTable, check_transactions
 from baash.kernels.transactions import encode, entity_hashes, gather, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_root_from_path, merkle_roots
@@ -31,6 +31,7 @@ __all__ = [
     "merkle_path",
     "merkle_root_from_path",
     "merkle_roots",
+    "openmp",
     "scan",
     "select",
     "sha256_batch",

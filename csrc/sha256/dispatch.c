@@ -62,6 +62,7 @@ static void set(kernel *k, baash_kernel_state state, const char *reason) {
 int baash_sha256_init(uint32_t cpu_mask) {
     uint32_t bits = baash_cpu_bits() & cpu_mask;
     int best = -1, single = -1;
+    baash_sha256_settle();
     for (int i = 0; i < KERNELS; i++) {
         kernel *k = &table[i];
         if (!k->hash) {

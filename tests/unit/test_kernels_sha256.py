@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,21 +74,52 @@ def test_ragged_spans(kernel: str, data: bytes, spans: list[tuple[int, int]], th
 
 
 @every_kernel
-def test_threads_give_the_same(kernel: str) -> None:
+@pytest.mark.parametrize("longest", [None, 0, 700, 1499])
+def test_threads_give_the_same(kernel: str, longest: int | None) -> None:
+    """Enough work for many shares; once with one message that is longer than all others together."""
     sizes = np.random.default_rng(1).integers(0, 3000, 1500)
+    if longest is not None:
+        sizes[longest] = 3_000_000
     offsets = np.append(0, np.cumsum(sizes))
     data = np.random.default_rng(2).integers(0, 256, offsets[-1], dtype=np.uint8)
     data.flags.writeable = False
     alone = kernels.sha256_batch(data, offsets, kernel=kernel)
     assert alone[77].tobytes() == hashlib.sha256(data[offsets[77] : offsets[78]].tobytes()).digest()
-    out = np.zeros_like(alone)
-    assert kernels.sha256_batch(data, offsets, out=out, kernel=kernel, threads=3) is out
-    assert (out == alone).all()
-    assert (kernels.sha256_spans(data, offsets[:-1], sizes, kernel=kernel, threads=2) == alone).all()
     broken = offsets.copy()
     broken[1200] = broken[1199] - 1
-    with pytest.raises(ValueError, match="1199"):
-        kernels.sha256_batch(data, broken, kernel=kernel, threads=3)
+    for threads in (1, 2, 3, 4, 10**9):
+        out = np.zeros_like(alone)
+        assert kernels.sha256_batch(data, offsets, out=out, kernel=kernel, threads=threads) is out
+        assert (out == alone).all()
+        assert (kernels.sha256_spans(data, offsets[:-1], sizes, kernel=kernel, threads=threads) == alone).all()
+        with pytest.raises(ValueError, match="1199"):
+            kernels.sha256_batch(data, broken, kernel=kernel, threads=threads)
+
+
+FORKED = """
+import os, signal, threading
+import numpy as np
+from baash import kernels
+
+def work():
+    return kernels.sha256_batch(np.zeros(8 << 20, "u1"), np.arange(0, (8 << 20) + 1, 1 << 10), threads=4).tobytes()
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+before, expected = threads(), work()
+assert (threads() > before) == kernels.openmp()
+if not (child := os.fork()):
+    signal.alarm(30)
+    os._exit(work() != expected or threads() != 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_child_of_fork_uses_one_thread() -> None:
+    """libgomp's threads do not survive the fork, and waiting for them would last for ever."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
