@@ -28,7 +28,11 @@ run: .venv/.run ## install into .venv, run the demo on six ranks, verify its led
 
 test: test-serial test-mpi ## all tests: in .venv, then those of parallel HDF5 in .venv-mpi
 
-test-serial: .venv/.test ## the tests that need only wheels (ARGS="-k name" narrows)
+# CMake, if there is none, comes as a wheel: it builds the C library that the tests call.
+CMAKE := PATH="$$PATH:$$PWD/.venv/bin"; command -v cmake >/dev/null || .venv/bin/python $(PIP) cmake
+
+test-serial: .venv/.test ## the tests that need only wheels, and those of the C library (ARGS="-k name" narrows)
+	@$(CMAKE)
 	.venv/bin/python $(PYTEST) $(ARGS)
 
 # Ends well without parallel HDF5 unless MPIO=required, and then says last of all that it tested nothing.
@@ -54,8 +58,7 @@ types: .venv/.lint ## mypy, strict
 	.venv/bin/mypy
 
 ctest-sanitized: .venv/.lint ## the C tests under address and undefined-behaviour sanitizers
-	@PATH="$$PATH:$$PWD/.venv/bin"; unset MAKEFLAGS MAKELEVEL; set -x; \
-	command -v cmake || .venv/bin/python $(PIP) cmake; \
+	@$(CMAKE); unset MAKEFLAGS MAKELEVEL; set -x; \
 	cmake -S . -B build/sanitized -DBAASH_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
 	cmake --build build/sanitized --parallel 2; \
 	ctest --test-dir build/sanitized --output-on-failure --no-tests=error

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #endif
 
-enum { SHARES_MAX = 256, SHARES_A_THREAD = 4, SHARE_BLOCKS = 4096 }; /* of 64 bytes: about 0.1 ms of the fastest kernel */
+enum { SHARES_MAX = 256, SHARES_A_THREAD = 4, SHARE_BLOCKS = 4096 }; /* of 64 bytes: about 0.1 ms of a fast kernel */
 enum { OFFSETS_CHUNK = 4096 }; /* many, so that a long message among short ones does not end up alone in each */
 
 static uint64_t length_of(const baash_sha256_messages *m, size_t i) {
@@ -50,8 +50,11 @@ int baash_openmp(void) { return 1; }
 /* cuts[s] … cuts[s + 1) are the messages of share s: none has more than its part of the blocks and one message. The
  * number of shares. */
 static int cut(size_t cuts[SHARES_MAX + 1], const baash_sha256_messages *m, int threads) {
-    uint64_t blocks = 0, most = threads < SHARES_MAX / SHARES_A_THREAD ? (uint64_t)threads * SHARES_A_THREAD : SHARES_MAX;
+    uint64_t blocks = 0, most = SHARES_MAX;
     int shares = 0;
+    if (threads < SHARES_MAX / SHARES_A_THREAD) {
+        most = (uint64_t)threads * SHARES_A_THREAD;
+    }
     for (size_t i = 0; i < m->count; i++) {
         blocks += (length_of(m, i) + 8) / 64 + 1;
     }
