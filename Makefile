@@ -16,7 +16,7 @@ DEMO := ledger-demo
 TRIALS ?= 10
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized check format clean machine
+.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized ctest-cpus check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ ctest-sanitized: .venv/.lint ## the C tests under address and undefined-behaviou
 	cmake -S . -B build/sanitized -DBAASH_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
 	cmake --build build/sanitized --parallel 2; \
 	ctest --test-dir build/sanitized --output-on-failure --no-tests=error
+
+ctest-cpus: .venv/.lint ## the C tests, built once, on CPUs that QEMU plays: old and new x86-64, and ARM (a minute or two)
+	@$(CMAKE); unset MAKEFLAGS MAKELEVEL; csrc/tests/cpus.sh
 
 check: test lint types ctest-sanitized ## what a push needs
 

@@ -55,7 +55,7 @@ enum { KERNELS = sizeof table / sizeof table[0] };
 static _Atomic int chosen = 0, partner = -1;
 
 static void set(kernel *k, baash_kernel_state state, const char *reason) {
-    k->info.state = state;
+    k->info.state = (int)state;
     k->info.reason = reason;
 }
 
