@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,15 @@ def cavp(name: str) -> list[tuple[bytes, bytes]]:
     return [(bytes.fromhex(message)[: int(bits) // 8], bytes.fromhex(digest)) for bits, message, digest in cases]
 
 
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if no kernel had been chosen yet; afterwards again."""
+    monkeypatch.delenv("BAASH_KERNEL", raising=False)
+    monkeypatch.setattr(dispatch, "_obeyed", False)
+    yield
+    _core.init()
+
+
 @every_kernel
 @pytest.mark.parametrize("name", ["SHA256ShortMsg", "SHA256LongMsg"])
 def test_nist_vectors(kernel: str, name: str) -> None:
@@ -71,6 +81,42 @@ def test_ragged_spans(kernel: str, data: bytes, spans: list[tuple[int, int]], th
     starts, lengths = [start for start, _ in inside], [length for _, length in inside]
     hashes = kernels.sha256_spans(data, starts, lengths, kernel=kernel, threads=threads)
     assert [row.tobytes() for row in hashes] == expected([data[s : s + n] for s, n in inside])
+
+
+@lru_cache(maxsize=1)
+def a_million() -> tuple[np.ndarray, np.ndarray, np.ndarray, bytes]:
+    """Random messages at random places of random bytes: data, starts, lengths, and all hashes by hashlib, one behind the other.
+
+    Half of them have up to four blocks, where padding has its edges, one in a thousand up to 64 KiB.
+    """
+    random, count = np.random.default_rng(20240229), 1_000_000
+    data = random.integers(0, 256, 1 << 20, dtype=np.uint8)
+    most = random.choice([256, 1000, 1 << 16], count, p=[0.5, 0.499, 0.001])
+    lengths = (random.random(count) * (most + 1)).astype(np.uint64)
+    starts = (random.random(count) * (len(data) - lengths + 1)).astype(np.uint64)
+    raw, sha256 = data.tobytes(), hashlib.sha256
+    spans = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+    return data, starts, lengths, b"".join([sha256(raw[start:end]).digest() for start, end in spans])
+
+
+@every_kernel
+def test_a_million_messages(kernel: str) -> None:
+    data, starts, lengths, digests = a_million()
+    assert kernels.sha256_spans(data, starts, lengths, kernel=kernel).tobytes() == digests
+
+
+def test_a_million_messages_on_every_subset_of_features(forgotten: None) -> None:
+    """By the default, which is a pair of kernels: once for each pair that some subset of this CPU's features leads to."""
+    data, starts, lengths, digests = a_million()
+    features = [1 << bit for bit in range(6)]  # BAASH_CPU_*
+    tried = set()
+    for size in range(len(features) + 1):
+        for subset in itertools.combinations(features, size):
+            assert _core.init(sum(subset))
+            if (default := kernels.current()) not in tried:
+                assert kernels.sha256_spans(data, starts, lengths).tobytes() == digests, f"{default} on {subset}"
+                tried.add(default)
+    assert "portable" in tried and len(tried) >= len(READY)
 
 
 @every_kernel
@@ -200,14 +246,6 @@ def test_a_demand_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch, name: str,
     with pytest.raises(KernelUnavailable, match=reason):
         kernels.sha256_batch(b"", [0], kernel=name)
     assert kernels.available()[-1].name == "bad"  # saying what there is needs no kernel
-
-
-@pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if no kernel had been chosen yet; afterwards again."""
-    monkeypatch.setattr(dispatch, "_obeyed", False)
-    yield
-    _core.init()
 
 
 @every_kernel
