@@ -77,8 +77,8 @@ BAASH_API int baash_sha256_choose(int kernel);
 /* 1: `threads` are built in (OpenMP). 0: it is taken, and the caller's thread does everything. */
 BAASH_API int baash_openmp(void);
 
-/* `threads`: so many at most share the work, 1 and up, the caller's among them; the results are those of one. In a child
- * of fork() there is always one: OpenMP's threads do not survive. BAASH_E_VALUE: less than 1. */
+/* `threads`: so many at most share the work, 1 and up, the caller's among them; the results are those of one. They are
+ * OpenMP's, who keeps them. A child of fork(), which they do not survive, has one. BAASH_E_VALUE: less than 1. */
 
 /* out[count × 32]: hash of data[starts[i] … starts[i] + lengths[i]). Spans may overlap and come in any order. */
 BAASH_API int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
