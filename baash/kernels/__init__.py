@@ -10,16 +10,19 @@ from baash.kernels.blocks import chain_blocks, content_digests, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, sha256_batch, sha256_spans
 from baash.kernels.tables import EntityTable, ReplayTable, check_transactions
-from baash.kernels.transactions import encode, entity_hashes, gather, scan, transaction_ids
+from baash.kernels.transactions import encode, entity_hashes, gather, read, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_root_from_path, merkle_roots
+from baash.kernels.windows import WindowForm, check_window
 
 __all__ = [
     "EntityTable",
     "KernelInfo",
     "ReplayTable",
+    "WindowForm",
     "available",
     "chain_blocks",
     "check_transactions",
+    "check_window",
     "content_digests",
     "current",
     "encode",
@@ -31,6 +34,7 @@ __all__ = [
     "merkle_path",
     "merkle_root_from_path",
     "merkle_roots",
+    "read",
     "scan",
     "select",
     "sha256_batch",
