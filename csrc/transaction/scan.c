@@ -2,12 +2,9 @@
  * Not here: the issuer's key against its id, and the signature (baash/keys.py). */
 #include "transaction.h"
 
-static int zeros(const uint8_t *p, uint64_t bytes) {
-    uint8_t any = 0;
-    for (uint64_t i = 0; i < bytes; i++) {
-        any |= p[i];
-    }
-    return any == 0;
+/* The last `padding` bytes, fewer than 8, before `end`; a record has 64 bytes before any of its ends. */
+static int zeros(const uint8_t *end, uint64_t padding) {
+    return padding == 0 || load64(end - 8) >> (64 - 8 * padding) == 0;
 }
 
 /* The record at p, of which `rest` bytes can be read. Header first, in its own order; then what needs more bytes. */
@@ -47,8 +44,8 @@ static int read_record(baash_transaction_info *info, const uint8_t *p, uint64_t 
     if (total > rest) {
         return REASON_TRUNCATED;
     }
-    if (load16(p + AT_RESERVED) || !zeros(p + HEADER_BYTES + entity, padded(entity) - entity) ||
-        !zeros(p + payload_end, padded(payload_end) - payload_end)) {
+    if (load16(p + AT_RESERVED) || !zeros(p + HEADER_BYTES + padded(entity), padded(entity) - entity) ||
+        !zeros(p + padded(payload_end), padded(payload_end) - payload_end)) {
         return REASON_BAD_PADDING;
     }
     if (!expects_version(operation) && load64(p + AT_EXPECTED_VERSION) != ANY_VERSION) {
