@@ -27,7 +27,9 @@ def signed(record: bytes) -> bytes:
     """An unsigned record with a key's issuer and signature."""
     key = PrivateKey.from_seed(b"s" * 32)
     total = (len(record) + 96).to_bytes(4, "little")
-    body = record[:4] + b"\1\0" + record[6:8] + total + record[12:16] + key_issuer(key.public) + record[32:] + key.public
+    body = (
+        record[:4] + b"\1\0" + record[6:8] + total + record[12:16] + key_issuer(key.public) + record[32:] + key.public
+    )
     return body + key.sign(Context.TRANSACTION, body)
 
 
