@@ -55,10 +55,13 @@ def main(folder: Path) -> None:
     for name, (block_size, records) in seeds().items():
         batch = batches.scan(np.frombuffer(records, dtype=np.uint8))[0]
         window = form(World(block_size=block_size).view, 0, 0, bytes(32), bytes(32), batch, 1)
-        parts = window.row.tobytes() + window.entries.tobytes() + window.entities.tobytes() + records
-        for kind, mend in (("true", 0), ("mended", 31)):
-            head = np.array([mend, block_size, len(window.entries), len(window.entities)], dtype="<u2").tobytes()
-            (folder / f"{name}-{kind}").write_bytes(head + parts)
+        moved = window.entries.copy()  # a block's bytes said to be the next one's: the sum holds
+        moved["bytes"][:2] += np.array([8, -8]).astype("<u4")[: len(moved)]
+        for kind, mend, entries in (("true", 0, window.entries), ("mended", 31, window.entries), ("moved", 16, moved)):
+            head = np.array([mend, block_size, len(entries), len(window.entities)], dtype="<u2").tobytes()
+            parts = window.row.tobytes() + entries.tobytes() + window.entities.tobytes() + records
+            if kind != "moved" or name == "notes":
+                (folder / f"{name}-{kind}").write_bytes(head + parts)
 
 
 main(Path(sys.argv[1]))

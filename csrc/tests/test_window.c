@@ -70,6 +70,20 @@ static void changed_bytes(uint64_t *seed) {
     close_input(&in);
 }
 
+/* A block's bytes said to be the next one's, so that the sum holds, and the hashes fit what is said. */
+static void moved_bytes(uint64_t *seed) {
+    window_input in = drawn(seed, 4);
+    uint8_t *first = in.entries + 36, *second = first + 40;
+    CHECK(in.entry_count > 1);
+    store32(first, load32(first) + 8), store32(second, load32(second) - 8);
+    mend(&in, MEND_HASHES);
+    CHECK(!judged(&in).whole);
+    store32(first, load32(first) - 8), store32(second, load32(second) + 8);
+    mend(&in, MEND_HASHES);
+    CHECK(judged(&in).whole);
+    close_input(&in);
+}
+
 /* Each part cut short, at every length. */
 static void cut_parts(uint64_t *seed) {
     window_input in = drawn(seed, 4);
@@ -116,6 +130,7 @@ int main(void) {
     CHECK(baash_sha256_init(UINT32_MAX) == BAASH_OK);
     whole_windows(&seed);
     changed_bytes(&seed);
+    moved_bytes(&seed);
     cut_parts(&seed);
     repeated_pairs(&seed);
     window_input none = open_input((const uint8_t *)"", 0);

@@ -71,32 +71,33 @@ static int read_record(baash_transaction_info *info, const uint8_t *p, uint64_t 
 }
 
 /* Where a record begins is known only when the one before it was read, so each step waits for memory. Records of one
- * window are mostly of a size: fetch the header that lies so many of this size ahead. */
-enum { AHEAD = 8 };
+ * window are mostly of a size: fetch the header and the name that lie so many of this size ahead. */
+enum { AHEAD = 8, LINE = 64 };
 
 static void fetch_ahead(const uint8_t *records, uint64_t records_bytes, uint64_t position, uint64_t size) {
     uint64_t ahead = position + AHEAD * size;
-    if (ahead < records_bytes) {
+    if (ahead < records_bytes && records_bytes - ahead > LINE) {
         __builtin_prefetch(records + ahead);
+        __builtin_prefetch(records + ahead + LINE);
     }
 }
 
 int baash_transaction_scan(baash_transaction_info *info, size_t *count, uint64_t *position, int *reason,
                            size_t capacity, const uint8_t *records, size_t records_bytes) {
-    *reason = REASON_NONE;
-    while (*position < records_bytes) {
-        baash_transaction_info one;
-        if (*count == capacity) {
-            return BAASH_E_FULL;
+    uint64_t at = *position;
+    size_t n = *count;
+    int found = REASON_NONE;
+    while (at < records_bytes && n < capacity) {
+        found = read_record(&info[n], records + at, records_bytes - at);
+        if (found) {
+            break;
         }
-        *reason = read_record(&one, records + *position, records_bytes - *position);
-        if (*reason) {
-            return BAASH_OK;
-        }
-        fetch_ahead(records, records_bytes, *position, one.total_bytes);
-        one.start = *position;
-        memcpy(&info[(*count)++], &one, sizeof one);
-        *position += one.total_bytes;
+        fetch_ahead(records, records_bytes, at, info[n].total_bytes);
+        info[n].start = at;
+        at += info[n++].total_bytes;
     }
-    return BAASH_OK;
+    *position = at;
+    *count = n;
+    *reason = found;
+    return at < records_bytes && !found ? BAASH_E_FULL : BAASH_OK;
 }
