@@ -15,6 +15,7 @@ cdef extern from "baash.h" nogil:
     int baash_sha256_init(uint32_t cpu_mask)
     int baash_sha256_info(baash_kernel_info *, int)
     int baash_sha256_chosen()
+    int baash_sha256_partner()
     int baash_sha256_choose(int)
     int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int)
     int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int)
@@ -22,6 +23,8 @@ cdef extern from "baash.h" nogil:
 
     int baash_merkle_roots(uint8_t *, size_t *, uint8_t *, size_t, uint64_t *, const uint64_t *, size_t, int)
     int baash_merkle_path(uint8_t *, size_t *, uint8_t *, size_t, uint64_t, int)
+    int baash_merkle_paths(uint8_t *paths, uint8_t *path_rows, uint8_t *work, size_t leaves, size_t depth,
+                           int kernel) nogil
     int baash_merkle_fold(uint8_t *, const uint8_t *, uint64_t, uint64_t, const uint8_t *, size_t, int)
     int baash_merkle_append(uint8_t *, uint8_t *, uint64_t, const uint8_t *, size_t, int)
     int baash_merkle_frontier(uint8_t *, const uint8_t *, uint64_t, int)
@@ -84,15 +87,23 @@ cdef extern from "baash.h" nogil:
     ctypedef struct baash_entity:
         pass
 
+    ctypedef struct baash_entity_table:
+        baash_entity *entries
+        size_t capacity
+        baash_entity *old
+        size_t old_capacity, moved, used
+        uint64_t seed
+
     ctypedef struct baash_issuer:
         pass
 
     ctypedef struct baash_replay:
         uint32_t *slots
         baash_issuer *issuers
-        uint64_t *bitmaps
+        uint64_t **bitmaps
         size_t slot_count, rows, row_capacity
         uint64_t width, seed
+        unsigned int piece_bits
 
     ctypedef struct baash_overlay:
         uint32_t *slots
@@ -101,12 +112,19 @@ cdef extern from "baash.h" nogil:
         uint64_t *issuer_highests
         uint32_t *issuer_firsts
 
-    int baash_entity_lookup(uint64_t *, uint8_t *, uint64_t *, const baash_entity *, size_t, const uint8_t *, size_t,
-                            uint64_t)
-    int baash_entity_upsert(size_t *, size_t *, baash_entity *, size_t, const uint8_t *, const uint64_t *,
-                            const uint8_t *, const uint64_t *, size_t, uint64_t)
-    int baash_entity_remove(size_t *, baash_entity *, size_t, const uint8_t *, size_t, uint64_t)
-    int baash_entity_rehash(baash_entity *, size_t, const baash_entity *, size_t, uint64_t)
+    ctypedef struct baash_replay_step:
+        pass
+
+    ctypedef struct baash_undo:
+        baash_entity *entities
+        baash_replay_step *steps
+        size_t entity_count, entity_capacity, step_count, step_capacity
+
+    int baash_entity_lookup(uint64_t *, uint8_t *, uint64_t *, const baash_entity_table *, const uint8_t *, size_t)
+    int baash_entity_upsert(size_t *, baash_entity_table *, const uint8_t *, const uint64_t *, const uint8_t *,
+                            const uint64_t *, size_t)
+    int baash_entity_remove(baash_entity_table *, const uint8_t *, size_t)
+    int baash_entity_grow(baash_entity_table *, baash_entity *, size_t)
 
     int baash_replay_check(uint16_t *, const baash_replay *, const uint8_t *, const uint64_t *, size_t)
     int baash_replay_mark(size_t *, baash_replay *, const uint8_t *, const uint64_t *, size_t)
@@ -114,5 +132,9 @@ cdef extern from "baash.h" nogil:
     int baash_replay_index(baash_replay *)
 
     int baash_state_check(uint16_t *, uint8_t *, uint64_t *, uint8_t *, uint64_t *, size_t *, baash_overlay *,
-                          const baash_entity *, size_t, const baash_replay *, const baash_transaction_info *,
+                          const baash_entity_table *, const baash_replay *, const baash_transaction_info *,
                           const uint8_t *, size_t, uint64_t)
+    int baash_state_apply(size_t *, baash_undo *, baash_entity_table *, baash_replay *, const uint8_t *,
+                          const uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint16_t *,
+                          const baash_transaction_info *, size_t)
+    int baash_state_undo(baash_undo *, baash_entity_table *, baash_replay *)

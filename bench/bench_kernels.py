@@ -159,16 +159,39 @@ def test_check_transactions(benchmark: Any, filled: bool) -> None:
     assert not reasons.any()
 
 
-def test_upsert_and_lookup(benchmark: Any) -> None:
-    keys = RANDOM.integers(0, 256, (ITEMS, 16), dtype=np.uint8)
-    ones, there = np.ones(ITEMS, dtype="u8"), np.ones(ITEMS, dtype=bool)
+def table_of(count: int) -> tuple[kernels.EntityTable, Any]:
+    keys = RANDOM.integers(0, 256, (count, 16), dtype=np.uint8)
+    table = kernels.EntityTable(count)
+    table.upsert(keys, np.arange(1, count + 1), np.ones(count, dtype=bool), np.arange(count))
+    return table, keys
+
+
+@pytest.mark.parametrize("entities", [10_000, 10_000_000] if FULL else [1_000])
+def test_lookup(benchmark: Any, entities: int) -> None:
+    """1,000 at a time, half of them there: in a table that fits the cache, and (full size) in one of half a gigabyte."""
+    table, keys = table_of(entities)
+    asked = RANDOM.integers(0, 256, (max(10 * ITEMS, 1000), 16), dtype=np.uint8)
+    asked[::2] = keys[RANDOM.integers(0, entities, len(asked) // 2)]
+    batches = [asked[start : start + 1000] for start in range(0, len(asked), 1000)]
+    run(benchmark, lambda: [table.lookup(batch) for batch in batches], "entities", len(asked), entities=entities)
+
+
+def test_upsert_while_growing(benchmark: Any) -> None:
+    """1,000 at a time into a table that is empty at first; ``longest_call_cpu_s``: the longest pause that one call made."""
+    count = 100 * ITEMS if FULL else 20 * ITEMS
+    keys = RANDOM.integers(0, 256, (count, 16), dtype=np.uint8)
+    ones, there = np.ones(1000, dtype="u8"), np.ones(1000, dtype=bool)
+    calls: list[float] = []
 
     def work() -> None:
         table = kernels.EntityTable()
-        table.upsert(keys, ones, there, ones)
-        table.lookup(keys)
+        for start in range(0, count, 1000):
+            began = time.thread_time()
+            table.upsert(keys[start : start + 1000], ones, there, ones)
+            calls.append(time.thread_time() - began)
 
-    run(benchmark, work, "entities", ITEMS)
+    run(benchmark, work, "entities", count)
+    benchmark.extra_info.update(longest_call_cpu_s=max(calls), median_call_cpu_s=float(np.median(calls)))
 
 
 def test_tally(benchmark: Any) -> None:

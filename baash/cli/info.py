@@ -59,7 +59,14 @@ def _collect(ledger: Path | None) -> dict[str, Any]:
         },
         "cores": len(os.sched_getaffinity(0)),
         "kernels": [
-            {"name": k.name, "lanes": k.lanes, "state": k.state, "reason": k.reason, "chosen": k.chosen}
+            {
+                "name": k.name,
+                "lanes": k.lanes,
+                "state": k.state,
+                "reason": k.reason,
+                "chosen": k.chosen,
+                "partner": k.partner,
+            }
             for k in kernels.available()
         ],
         "kernel_demanded": os.environ.get("BAASH_KERNEL"),
@@ -95,7 +102,8 @@ def _print(fields: dict[str, Any]) -> None:
     table = Table("kernel", "lanes", "state", "", box=None, padding=(0, 2))
     for kernel in fields["kernels"]:
         name = f"[bold]{kernel['name']}[/bold]" if kernel["chosen"] else kernel["name"]
-        table.add_row(name, str(kernel["lanes"]), kernel["state"], "in use" if kernel["chosen"] else kernel["reason"])
+        use = "in use" if kernel["chosen"] else "in use for few messages" if kernel["partner"] else kernel["reason"]
+        table.add_row(name, str(kernel["lanes"]), kernel["state"], use)
     console.print(table)
     if fields["kernel_refused"]:
         console.print(fields["kernel_refused"], markup=False)

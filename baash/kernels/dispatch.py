@@ -1,6 +1,7 @@
 """Which SHA-256 kernel runs, and why.
 
-Every kernel that this build has was tested when ``_core`` was loaded; the fastest that passed is the default. The environment
+Every kernel that this build has was tested when ``_core`` was loaded; the fastest that passed is the default. One with many lanes is
+slow on few messages, so by default the fastest with few takes those in its place (``csrc/sha256/dispatch.c``). The environment
 variable ``BAASH_KERNEL`` names another. That is a demand, never a wish: one that cannot be met raises ``KernelUnavailable`` at
 the first use of a kernel (not at import, so that a command can still say what is there). Use it through ``baash.kernels``.
 """
@@ -21,35 +22,45 @@ _obeyed = False
 
 @dataclass(frozen=True)
 class KernelInfo:
-    """A SHA-256 kernel. ``lanes``: messages in flight at once; ``state``: ready, not built, cpu cannot, self-test failed."""
+    """A SHA-256 kernel. ``lanes``: messages in flight at once; ``state``: ready, not built, cpu cannot, self-test failed.
+
+    ``chosen``: in use; ``partner``: in use for few messages.
+    """
 
     name: str
     lanes: int
     state: str
     reason: str
     chosen: bool
+    partner: bool
 
 
 def available() -> list[KernelInfo]:
     """All kernels there are, slowest first, whether they can run here or not. Raises nothing."""
-    chosen = _core.chosen()
+    chosen, partner = _core.chosen(), _core.partner()
     return [
-        KernelInfo(name, lanes, _STATES[state], reason, number == chosen)
+        KernelInfo(name, lanes, _STATES[state], reason, number == chosen, number == partner)
         for number, (name, _bits, lanes, state, reason) in enumerate(_core.kernel_table())
     ]
 
 
 def current() -> str:
-    """The name of the kernel in use. Raises ``KernelUnavailable`` when ``BAASH_KERNEL`` cannot be met."""
+    """The name of the kernel in use, and behind a plus sign that of its partner for few messages, if it has one.
+
+    Raises ``KernelUnavailable`` when ``BAASH_KERNEL`` cannot be met.
+    """
     number(None)
-    chosen: int = _core.chosen()
-    return available()[chosen].name
+    table = available()
+    return "+".join(table[place].name for place in (_core.chosen(), _core.partner()) if place >= 0)
 
 
-def select(name: str) -> None:
-    """Use kernel ``name`` from now on, in the whole process. Raises ``KernelUnavailable``."""
+def select(name: str | None) -> None:
+    """Use kernel ``name`` alone from now on, in the whole process; None: the default. Raises ``KernelUnavailable``."""
     global _obeyed
-    _core.choose(_number(name, "asked for by the program"))
+    if name is None:
+        _core.init()
+    else:
+        _core.choose(_number(name, "asked for by the program"))
     _obeyed = True
 
 

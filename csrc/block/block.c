@@ -3,13 +3,12 @@
 
 enum { TAG_CONTENT = 3, VERSION = 1, ENTRY_BYTES = 40, CONTENT_BYTES = 48 };
 enum { ROW_BYTES = 128, HEADER_BYTES = 112, AT_HEIGHT = 8, AT_PARENT = 80 };
-enum { CHUNK = 64 };
+enum { CHUNK = 256 };
 
 int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t count, uint32_t cluster, int kernel) {
-    baash_sha256_fn *hash = baash_sha256_get(kernel);
     uint8_t contents[CHUNK * CONTENT_BYTES];
     uint64_t starts[CHUNK], lengths[CHUNK];
-    if (!hash) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     for (size_t done = 0; done < count; done += CHUNK) {
@@ -23,23 +22,22 @@ int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t count, uin
             memcpy(content + 16, entry, 32);
             starts[i] = CONTENT_BYTES * i, lengths[i] = CONTENT_BYTES;
         }
-        hash(out + 32 * done, contents, starts, lengths, n);
+        baash_sha256_hash(out + 32 * done, contents, starts, lengths, n, kernel);
     }
     return BAASH_OK;
 }
 
 int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                       int kernel) {
-    baash_sha256_fn *hash = baash_sha256_get(kernel);
     const uint64_t start = 0, length = HEADER_BYTES;
-    if (!hash) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     for (size_t i = 0; i < count; i++) {
         uint8_t *row = rows + ROW_BYTES * i;
         store64(row + AT_HEIGHT, height + i);
         memcpy(row + AT_PARENT, i ? hashes + 32 * (i - 1) : parent, 32);
-        hash(hashes + 32 * i, row, &start, &length, 1);
+        baash_sha256_hash(hashes + 32 * i, row, &start, &length, 1, kernel);
     }
     return BAASH_OK;
 }

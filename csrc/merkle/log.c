@@ -7,10 +7,10 @@
 
 int baash_merkle_append(uint8_t *frontier, uint8_t *work, uint64_t size, const uint8_t *leaves, size_t count,
                         int kernel) {
-    nodes n;
+    nodes n = {.kernel = kernel};
     uint8_t *fresh = work + 32; /* row 0 is for a left neighbour */
     uint64_t rows = count;
-    if (!baash_nodes_begin(&n, kernel)) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     if (size >> 63 || count >> 62 || (size + count) >> 63) {
@@ -28,7 +28,7 @@ int baash_merkle_append(uint8_t *frontier, uint8_t *work, uint64_t size, const u
             rows++;
         }
         for (uint64_t j = 0; j < rows / 2; j++) {
-            baash_nodes_add(&n, fresh + 32 * j, level + 64 * j, level + 64 * j + 32);
+            baash_nodes_add(&n, fresh + 32 * j, level + 64 * j);
         }
         if (rows & 1) {
             memcpy(row, level + 32 * (rows - 1), 32);

@@ -8,23 +8,11 @@ static const uint8_t empty_root[32] = {
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 };
 
-/* One level of one tree, in place: rows 0 … size of `level` become rows 0 … ⌈size / 2⌉. Pending until a flush. */
-static uint64_t fold_level(nodes *n, uint8_t *level, uint64_t size) {
-    uint64_t pairs = size / 2;
-    for (uint64_t j = 0; j < pairs; j++) {
-        baash_nodes_add(n, level + 32 * j, level + 64 * j, level + 64 * j + 32);
-    }
-    if (size & 1 && pairs) {
-        memcpy(level + 32 * pairs, level + 64 * pairs, 32);
-    }
-    return pairs + (size & 1);
-}
-
 int baash_merkle_roots(uint8_t *roots, size_t *at, uint8_t *work, size_t leaves, uint64_t *sizes,
                        const uint64_t *offsets, size_t trees, int kernel) {
-    nodes n;
+    nodes n = {.kernel = kernel};
     int more = 1;
-    if (!baash_nodes_begin(&n, kernel)) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     for (size_t i = 0; i < trees; i++) {
@@ -37,12 +25,15 @@ int baash_merkle_roots(uint8_t *roots, size_t *at, uint8_t *work, size_t leaves,
     while (more) {
         more = 0;
         for (size_t i = 0; i < trees; i++) {
+            baash_nodes_add_level(&n, work + 32 * offsets[i], sizes[i]);
+        }
+        baash_nodes_flush(&n);
+        for (size_t i = 0; i < trees; i++) {
             if (sizes[i] > 1) {
-                sizes[i] = fold_level(&n, work + 32 * offsets[i], sizes[i]);
+                sizes[i] = baash_nodes_close_level(work + 32 * offsets[i], sizes[i]);
                 more |= sizes[i] > 1;
             }
         }
-        baash_nodes_flush(&n);
     }
     for (size_t i = 0; i < trees; i++) {
         memcpy(roots + 32 * i, sizes[i] ? work + 32 * offsets[i] : empty_root, 32);
@@ -50,58 +41,10 @@ int baash_merkle_roots(uint8_t *roots, size_t *at, uint8_t *work, size_t leaves,
     return BAASH_OK;
 }
 
-int baash_merkle_path(uint8_t *path, size_t *path_rows, uint8_t *work, size_t leaves, uint64_t index, int kernel) {
-    nodes n;
-    uint64_t size = leaves;
-    *path_rows = 0;
-    if (!baash_nodes_begin(&n, kernel)) {
-        return BAASH_E_KERNEL;
-    }
-    if (index >= leaves) {
-        return BAASH_E_RANGE;
-    }
-    while (size > 1) {
-        if ((index ^ 1) < size) {
-            memcpy(path + 32 * (*path_rows)++, work + 32 * (index ^ 1), 32);
-        }
-        size = fold_level(&n, work, size);
-        baash_nodes_flush(&n);
-        index >>= 1;
-    }
-    return BAASH_OK;
-}
-
-int baash_merkle_fold(uint8_t *root, const uint8_t *leaf, uint64_t index, uint64_t size, const uint8_t *path,
-                      size_t path_rows, int kernel) {
-    nodes n;
-    uint64_t last = size - 1;
-    size_t row = 0;
-    if (!baash_nodes_begin(&n, kernel)) {
-        return BAASH_E_KERNEL;
-    }
-    if (index >= size) {
-        return BAASH_E_RANGE;
-    }
-    memcpy(root, leaf, 32);
-    for (; last; index >>= 1, last >>= 1) {
-        if (!(index & 1) && index == last) {
-            continue; /* no neighbour on this level */
-        }
-        if (row == path_rows) {
-            return BAASH_E_VALUE;
-        }
-        const uint8_t *neighbour = path + 32 * row++;
-        baash_nodes_add(&n, root, index & 1 ? neighbour : root, index & 1 ? root : neighbour);
-        baash_nodes_flush(&n);
-    }
-    return row == path_rows ? BAASH_OK : BAASH_E_VALUE;
-}
-
 /* Of baash_merkle_frontier; here because the empty root is. */
 int baash_merkle_frontier(uint8_t *root, const uint8_t *frontier, uint64_t size, int kernel) {
-    nodes n;
     int k = 0;
-    if (!baash_nodes_begin(&n, kernel)) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     if (!size) {
@@ -114,8 +57,7 @@ int baash_merkle_frontier(uint8_t *root, const uint8_t *frontier, uint64_t size,
     memcpy(root, frontier + 32 * k, 32);
     while (++k < 64) {
         if (size >> k & 1) {
-            baash_nodes_add(&n, root, frontier + 32 * k, root);
-            baash_nodes_flush(&n);
+            baash_nodes_join(root, frontier + 32 * k, root, kernel);
         }
     }
     return BAASH_OK;

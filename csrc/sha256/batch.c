@@ -1,10 +1,11 @@
 /* The three shapes of a batch: spans, ascending offsets, rows. All bounds are checked here, before a kernel runs. */
 #include "sha256.h"
 
+enum { OFFSETS_CHUNK = 4096 }; /* many, so that a long message among short ones does not end up alone in each */
+
 int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *starts,
                        const uint64_t *lengths, size_t count, int kernel) {
-    baash_sha256_fn *hash = baash_sha256_get(kernel);
-    if (!hash) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     for (size_t i = 0; i < count; i++) {
@@ -13,16 +14,18 @@ int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t dat
             return BAASH_E_RANGE;
         }
     }
-    hash(out, data, starts, lengths, count);
+    baash_sha256_hash(out, data, starts, lengths, count, kernel);
     return BAASH_OK;
 }
 
-int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *offsets,
-                       size_t count, int kernel) {
-    baash_sha256_fn *hash = baash_sha256_get(kernel);
-    uint64_t lengths[SHA256_CHUNK];
-    if (!hash) {
-        return BAASH_E_KERNEL;
+/* The first pass has no branch in its loop, for almost always nothing is wrong. */
+static int check_offsets(size_t *at, const uint64_t *offsets, size_t count, size_t data_bytes) {
+    uint64_t descends = 0;
+    for (size_t i = 0; i < count; i++) {
+        descends |= offsets[i + 1] < offsets[i];
+    }
+    if (!descends && offsets[count] <= data_bytes) {
+        return BAASH_OK;
     }
     for (size_t i = 0; i < count; i++) {
         if (offsets[i + 1] < offsets[i] || offsets[i + 1] > data_bytes) {
@@ -30,20 +33,32 @@ int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t dat
             return offsets[i + 1] < offsets[i] ? BAASH_E_ORDER : BAASH_E_RANGE;
         }
     }
-    for (size_t done = 0; done < count; done += SHA256_CHUNK) {
-        size_t n = count - done < SHA256_CHUNK ? count - done : SHA256_CHUNK;
+    return BAASH_OK; /* no message, and an offset that nothing depends on */
+}
+
+int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *offsets,
+                       size_t count, int kernel) {
+    uint64_t lengths[OFFSETS_CHUNK];
+    if (!baash_sha256_usable(kernel)) {
+        return BAASH_E_KERNEL;
+    }
+    int status = check_offsets(at, offsets, count, data_bytes);
+    if (status) {
+        return status;
+    }
+    for (size_t done = 0; done < count; done += OFFSETS_CHUNK) {
+        size_t n = count - done < OFFSETS_CHUNK ? count - done : OFFSETS_CHUNK;
         for (size_t i = 0; i < n; i++) {
             lengths[i] = offsets[done + i + 1] - offsets[done + i];
         }
-        hash(out + 32 * done, data, offsets + done, lengths, n);
+        baash_sha256_hash(out + 32 * done, data, offsets + done, lengths, n, kernel);
     }
     return BAASH_OK;
 }
 
 int baash_sha256_rows(uint8_t *out, const uint8_t *rows, size_t stride, size_t count, size_t row_bytes, int kernel) {
-    baash_sha256_fn *hash = baash_sha256_get(kernel);
     uint64_t starts[SHA256_CHUNK], lengths[SHA256_CHUNK];
-    if (!hash) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     if (row_bytes > stride) {
@@ -54,7 +69,7 @@ int baash_sha256_rows(uint8_t *out, const uint8_t *rows, size_t stride, size_t c
     }
     for (size_t done = 0; done < count; done += SHA256_CHUNK) {
         size_t n = count - done < SHA256_CHUNK ? count - done : SHA256_CHUNK;
-        hash(out + 32 * done, rows + stride * done, starts, lengths, n);
+        baash_sha256_hash(out + 32 * done, rows + stride * done, starts, lengths, n, kernel);
     }
     return BAASH_OK;
 }

@@ -19,6 +19,7 @@ uint32_t baash_cpu_bits(void) {
     }
     bits |= (c >> 9 & 1) ? BAASH_CPU_SSSE3 : 0;
     bits |= (c >> 19 & 1) ? BAASH_CPU_SSE41 : 0;
+    const int popcnt = c >> 23 & 1;
     if (c >> 27 & 1) { /* OSXSAVE: xgetbv exists */
         registers = enabled_registers();
     }
@@ -27,7 +28,10 @@ uint32_t baash_cpu_bits(void) {
     }
     bits |= (b >> 29 & 1) ? BAASH_CPU_SHA : 0; /* works on XMM, which every x86-64 system saves */
     if ((registers & 0x06) == 0x06) { /* XMM, YMM */
-        bits |= (b >> 5 & 1) ? BAASH_CPU_AVX2 : 0;
+        uint32_t more_a = 0, more_b, more_c = 0, more_d;
+        (void)__get_cpuid(0x80000001, &more_a, &more_b, &more_c, &more_d);
+        int bmi = (b >> 3 & 1) && (b >> 8 & 1) && (more_c >> 5 & 1) && (popcnt); /* BMI1, BMI2, LZCNT */
+        bits |= (b >> 5 & 1) && bmi ? BAASH_CPU_AVX2 : 0;
     }
     if ((registers & 0xE6) == 0xE6) { /* and mask registers, ZMM */
         uint32_t needed = UINT32_C(1) << 16 | UINT32_C(1) << 30 | UINT32_C(1) << 31; /* F, BW, VL */
@@ -35,6 +39,11 @@ uint32_t baash_cpu_bits(void) {
     }
     return bits;
 }
+
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+uint32_t baash_cpu_bits(void) { return (getauxval(AT_HWCAP) >> 6 & 1) ? BAASH_CPU_ARM_SHA2 : 0; } /* HWCAP_SHA2 */
 
 #else
 

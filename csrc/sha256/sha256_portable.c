@@ -22,7 +22,7 @@ static inline uint32_t rotate(uint32_t x, int by) { return x >> by | x << (32 - 
 #define ROUND(a, b, c, d, e, f, g, h, i)                                                          \
     do {                                                                                          \
         uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) +  \
-                      baash_sha256_constants[i] + w[(i)&15];                                      \
+                      baash_sha256_constants[i] + w[(i) & 15];                                    \
         uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b))); \
         d += t1;                                                                                  \
         h = t1 + t2;                                                                              \
@@ -64,18 +64,25 @@ static void compress(uint32_t state[8], const uint8_t *p, uint64_t blocks) {
     }
 }
 
-void baash_sha256_spans_portable(uint8_t *out, const uint8_t *data, const uint64_t *starts, const uint64_t *lengths,
-                                 size_t count) {
+void baash_sha256_finish_portable(const baash_sha256_begun *begun, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        uint32_t state[8];
+        baash_sha256_begun b = begun[i];
         uint8_t tail[128];
-        const uint8_t *message = lengths[i] ? data + starts[i] : NULL;
-        size_t tail_blocks = baash_sha256_tail(tail, message, lengths[i]);
-        memcpy(state, baash_sha256_initial, sizeof state);
-        compress(state, message, lengths[i] >> 6);
-        compress(state, tail, tail_blocks);
+        uint64_t whole = b.left > 0 ? (uint64_t)b.left >> 6 : 0;
+        compress(b.state, b.next, whole);
+        compress(b.state, tail, baash_sha256_tail(tail, b.next + 64 * whole, b.left - 64 * (int64_t)whole, b.length));
         for (int j = 0; j < 8; j++) {
-            store32_be(out + 32 * i + 4 * j, state[j]);
+            store32_be(b.out + 4 * j, b.state[j]);
         }
     }
+}
+
+size_t baash_sha256_portable(uint8_t *out, baash_sha256_begun *begun, const uint8_t *data, const uint64_t *starts,
+                             const uint64_t *lengths, size_t count) {
+    (void)begun;
+    for (size_t i = 0; i < count; i++) {
+        baash_sha256_begun b = baash_sha256_begin(out, data, starts, lengths, i);
+        baash_sha256_finish_portable(&b, 1);
+    }
+    return 0;
 }

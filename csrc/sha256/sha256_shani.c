@@ -16,9 +16,18 @@ typedef struct lane {
     const uint8_t *next; /* block to come */
     uint64_t blocks; /* to come in this part: the message's whole blocks, then its tail */
     size_t tail_blocks; /* 0 once the tail is under way */
-    size_t index;
+    uint8_t *out;
     uint8_t tail[128];
 } lane;
+
+/* Where messages come from: those that others have begun, or a batch. */
+typedef struct source {
+    const baash_sha256_begun *begun; /* NULL: a batch */
+    uint8_t *out;
+    const uint8_t *data;
+    const uint64_t *starts, *lengths;
+    size_t taken, count;
+} source;
 
 /* Rounds 4 i … 4 i + 3. `m0` are their schedule words, `m1 m2 m3` those of the next three steps. */
 #define STEP(abef, cdgh, m, i)                                                                               \
@@ -91,29 +100,35 @@ SHANI static void compress_one(lane *x) {
     x->abef = x0, x->cdgh = x1, x->next = p;
 }
 
-SHANI static inline void begin(lane *x, const uint8_t *message, uint64_t length, size_t index) {
-    x->abef = _mm_set_epi32(0x6a09e667, (int)0xbb67ae85, 0x510e527f, (int)0x9b05688c);
-    x->cdgh = _mm_set_epi32(0x3c6ef372, (int)0xa54ff53a, 0x1f83d9ab, 0x5be0cd19);
-    x->index = index;
-    x->tail_blocks = baash_sha256_tail(x->tail, message, length);
-    x->next = message;
-    x->blocks = length >> 6;
+/* The next message of the source; there is one. */
+SHANI static inline void begin(lane *x, source *s) {
+    baash_sha256_begun b =
+        s->begun ? s->begun[s->taken] : baash_sha256_begin(s->out, s->data, s->starts, s->lengths, s->taken);
+    __m128i dcba = _mm_loadu_si128((const __m128i *)(const void *)b.state);
+    __m128i hgfe = _mm_loadu_si128((const __m128i *)(const void *)(b.state + 4));
+    __m128i cdab = _mm_shuffle_epi32(dcba, 0xB1), efgh = _mm_shuffle_epi32(hgfe, 0x1B);
+    s->taken++;
+    x->abef = _mm_alignr_epi8(cdab, efgh, 8);
+    x->cdgh = _mm_blend_epi16(efgh, cdab, 0xF0);
+    x->out = b.out;
+    x->next = b.next;
+    x->blocks = b.left > 0 ? (uint64_t)b.left >> 6 : 0;
+    x->tail_blocks = baash_sha256_tail(x->tail, b.next + 64 * x->blocks, b.left - 64 * (int64_t)x->blocks, b.length);
     if (!x->blocks) {
         x->next = x->tail, x->blocks = x->tail_blocks, x->tail_blocks = 0;
     }
 }
 
-SHANI static inline void finish(uint8_t *out, const lane *x) {
+SHANI static inline void finish(const lane *x) {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     __m128i feba = _mm_shuffle_epi32(x->abef, 0x1B), dchg = _mm_shuffle_epi32(x->cdgh, 0xB1);
     __m128i dcba = _mm_blend_epi16(feba, dchg, 0xF0), hgfe = _mm_alignr_epi8(dchg, feba, 8);
-    _mm_storeu_si128((__m128i *)(void *)(out + 32 * x->index), _mm_shuffle_epi8(dcba, swap));
-    _mm_storeu_si128((__m128i *)(void *)(out + 32 * x->index + 16), _mm_shuffle_epi8(hgfe, swap));
+    _mm_storeu_si128((__m128i *)(void *)x->out, _mm_shuffle_epi8(dcba, swap));
+    _mm_storeu_si128((__m128i *)(void *)(x->out + 16), _mm_shuffle_epi8(hgfe, swap));
 }
 
 /* A lane whose part is through goes on with its tail, or with the next message; 0: there is none. */
-SHANI static inline int advance(lane *x, uint8_t *out, size_t *taken, const uint8_t *data, const uint64_t *starts,
-                                const uint64_t *lengths, size_t count) {
+SHANI static inline int advance(lane *x, source *s) {
     if (x->blocks) {
         return 1;
     }
@@ -121,31 +136,25 @@ SHANI static inline int advance(lane *x, uint8_t *out, size_t *taken, const uint
         x->next = x->tail, x->blocks = x->tail_blocks, x->tail_blocks = 0;
         return 1;
     }
-    finish(out, x);
-    if (*taken == count) {
+    finish(x);
+    if (s->taken == s->count) {
         return 0;
     }
-    begin(x, lengths[*taken] ? data + starts[*taken] : NULL, lengths[*taken], *taken);
-    ++*taken;
+    begin(x, s);
     return 1;
 }
 
-SHANI void baash_sha256_spans_shani(uint8_t *out, const uint8_t *data, const uint64_t *starts, const uint64_t *lengths,
-                                    size_t count) {
+SHANI static void run(source s) {
     lane a, b, *last = &a;
-    size_t taken = 0;
-    if (!count) {
+    if (!s.count) {
         return;
     }
-    begin(&a, lengths[0] ? data + starts[0] : NULL, lengths[0], 0);
-    taken = 1;
-    if (count > 1) {
-        begin(&b, lengths[1] ? data + starts[1] : NULL, lengths[1], 1);
-        taken = 2;
+    begin(&a, &s);
+    if (s.count > 1) {
+        begin(&b, &s);
         for (;;) {
             compress_two(&a, &b, a.blocks < b.blocks ? a.blocks : b.blocks);
-            int a_runs = advance(&a, out, &taken, data, starts, lengths, count);
-            int b_runs = advance(&b, out, &taken, data, starts, lengths, count);
+            int a_runs = advance(&a, &s), b_runs = advance(&b, &s);
             if (!a_runs || !b_runs) {
                 if (!a_runs && !b_runs) {
                     return;
@@ -157,7 +166,18 @@ SHANI void baash_sha256_spans_shani(uint8_t *out, const uint8_t *data, const uin
     }
     do {
         compress_one(last);
-    } while (advance(last, out, &taken, data, starts, lengths, count));
+    } while (advance(last, &s));
+}
+
+void baash_sha256_finish_shani(const baash_sha256_begun *begun, size_t count) {
+    run((source){.begun = begun, .count = count});
+}
+
+size_t baash_sha256_shani(uint8_t *out, baash_sha256_begun *begun, const uint8_t *data, const uint64_t *starts,
+                          const uint64_t *lengths, size_t count) {
+    (void)begun;
+    run((source){.out = out, .data = data, .starts = starts, .lengths = lengths, .count = count});
+    return 0;
 }
 
 #endif

@@ -21,9 +21,8 @@ int baash_transaction_gather(uint8_t *out, size_t *at, size_t out_bytes, const u
 /* Hashes of [start + skip, start + skip + length), where `length` is the record's, or its name and tag. */
 static int hash_parts(uint8_t *out, size_t *at, const uint8_t *records, size_t records_bytes,
                       const baash_transaction_info *info, size_t count, int kernel, int names) {
-    baash_sha256_fn *hash = baash_sha256_get(kernel);
     uint64_t starts[SHA256_CHUNK], lengths[SHA256_CHUNK];
-    if (!hash) {
+    if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
     }
     for (size_t done = 0; done < count; done += SHA256_CHUNK) {
@@ -39,7 +38,7 @@ static int hash_parts(uint8_t *out, size_t *at, const uint8_t *records, size_t r
             starts[i] = one.start + (names ? AT_ENTITY_TAG : 0);
             lengths[i] = end - (names ? AT_ENTITY_TAG : 0);
         }
-        hash(out + 32 * done, records, starts, lengths, n);
+        baash_sha256_hash(out + 32 * done, records, starts, lengths, n, kernel);
     }
     return BAASH_OK;
 }

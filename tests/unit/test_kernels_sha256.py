@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +126,27 @@ def test_constant_of_the_self_test() -> None:
 
 
 def test_the_best_kernel_is_chosen() -> None:
-    best = os.environ.get("BAASH_KERNEL", READY[-1])
-    assert kernels.current() == best
+    demand = os.environ.get("BAASH_KERNEL")
     table = kernels.available()
-    assert [kernel.name for kernel in table if kernel.chosen] == [best]
-    assert {kernel.name for kernel in table} >= {"portable", "shani"} and "portable" in READY
+    chosen = [kernel.name for kernel in table if kernel.chosen]
+    partner = [kernel.name for kernel in table if kernel.partner]
+    assert chosen == [demand or READY[-1]]
+    singles = [name for name in READY if name not in ("avx2", "avx512")]
+    assert partner == ([singles[-1]] if not demand and chosen != singles[-1:] else [])
+    assert kernels.current() == "+".join(chosen + partner)
+    assert {kernel.name for kernel in table} == {"portable", "avx2", "armv8", "shani", "avx512"} and "portable" in READY
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 13, 31, 32, 33, 64, 5000])
+def test_default_for_any_number_of_messages(count: int) -> None:
+    """The chosen kernel and its partner together; lengths grow and shrink, some messages are much longer."""
+    lengths = np.random.default_rng(count).integers(0, 400, count)
+    lengths[:: max(count // 3, 1)] = 20_000
+    offsets = np.append(0, np.cumsum(lengths))
+    data = np.random.default_rng(1).integers(0, 256, offsets[-1], dtype=np.uint8)
+    hashes = kernels.sha256_batch(data, offsets)
+    messages = [data[a:b].tobytes() for a, b in itertools.pairwise(offsets)]
+    assert [row.tobytes() for row in hashes] == expected(messages)
 
 
 @pytest.mark.parametrize(
@@ -151,23 +169,27 @@ def test_a_demand_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch, name: str,
     assert kernels.available()[-1].name == "bad"  # saying what there is needs no kernel
 
 
-@every_kernel
-def test_a_demand_that_is_met(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
-    before = kernels.current()
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if no kernel had been chosen yet; afterwards again."""
     monkeypatch.setattr(dispatch, "_obeyed", False)
+    yield
+    _core.init()
+
+
+@every_kernel
+def test_a_demand_that_is_met(monkeypatch: pytest.MonkeyPatch, forgotten: None, kernel: str) -> None:
     monkeypatch.setenv("BAASH_KERNEL", kernel)
-    assert kernels.current() == kernel
-    kernels.select(before)
-    assert kernels.current() == before
+    assert kernels.current() == kernel  # alone, without a partner
+    kernels.select(None)
+    monkeypatch.delenv("BAASH_KERNEL")
+    test_the_best_kernel_is_chosen()
 
 
-def test_without_cpu_features_the_portable_kernel_runs() -> None:
-    before = kernels.current()
-    try:
-        assert _core.init(0)
-        states = {kernel.name: kernel.state for kernel in kernels.available()}
-        assert states["portable"] == "ready" and states["shani"] in ("cpu cannot", "not built")
-        assert kernels.current() == "portable"
-    finally:
-        _core.init()
-        kernels.select(before)
+def test_without_cpu_features_the_portable_kernel_runs(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+    monkeypatch.delenv("BAASH_KERNEL", raising=False)
+    assert _core.init(0)
+    states = {kernel.name: kernel.state for kernel in kernels.available()}
+    assert states["portable"] == "ready" and set(states.values()) <= {"ready", "cpu cannot", "not built"}
+    assert list(states.values()).count("ready") == 1
+    assert kernels.current() == "portable"
