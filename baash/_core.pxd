@@ -25,6 +25,8 @@ cdef extern from "baash.h" nogil:
 
     int baash_merkle_roots(uint8_t *, size_t *, uint8_t *, size_t, uint64_t *, const uint64_t *, size_t, int)
     int baash_merkle_path(uint8_t *, size_t *, uint8_t *, size_t, uint64_t, int)
+    int baash_merkle_paths(uint8_t *paths, uint8_t *path_rows, uint8_t *work, size_t leaves, size_t depth,
+                           int kernel) nogil
     int baash_merkle_fold(uint8_t *, const uint8_t *, uint64_t, uint64_t, const uint8_t *, size_t, int)
     int baash_merkle_append(uint8_t *, uint8_t *, uint64_t, const uint8_t *, size_t, int)
     int baash_merkle_frontier(uint8_t *, const uint8_t *, uint64_t, int)
@@ -49,6 +51,9 @@ cdef extern from "baash.h" nogil:
 
     int baash_transaction_scan(
         baash_transaction_info *, size_t *, uint64_t *, int *, size_t, const uint8_t *, size_t)
+    int baash_transaction_read(
+        baash_transaction_info *, uint8_t *, uint8_t *, size_t *, uint64_t *, int *, size_t *, size_t,
+        const uint8_t *, size_t, int)
     int baash_transaction_sizes(uint64_t *, size_t *, int *, const baash_transaction_columns *)
     int baash_transaction_encode(uint8_t *, const uint64_t *, const baash_transaction_columns *)
     int baash_transaction_gather(
@@ -61,11 +66,35 @@ cdef extern from "baash.h" nogil:
     int baash_block_contents(uint8_t *, const uint8_t *, size_t, uint32_t, int)
     int baash_block_chain(uint8_t *, uint8_t *, size_t, uint64_t, const uint8_t *, int)
 
+    ctypedef struct baash_window:
+        const uint8_t *header
+        const uint8_t *entries
+        const uint8_t *entities
+        const uint8_t *records
+        size_t entry_count, entity_count, records_bytes
+
+    ctypedef struct baash_window_verdict:
+        uint64_t transactions, bad_index
+        uint32_t valid_blocks
+        uint16_t reason, whole
+
+    int baash_window_room(size_t *, size_t *, const baash_window *)
+    int baash_window_check(
+        baash_window_verdict *, baash_transaction_info *, uint8_t *, uint8_t *, size_t, uint64_t *, size_t,
+        const baash_window *, uint32_t, uint64_t, int)
+
     int baash_tally_count(uint32_t *, uint8_t *, size_t *, const uint32_t *, const uint8_t *, const uint32_t *,
                           const uint32_t *, size_t, size_t)
 
     ctypedef struct baash_entity:
         pass
+
+    ctypedef struct baash_entity_table:
+        baash_entity *entries
+        size_t capacity
+        baash_entity *old
+        size_t old_capacity, moved, used
+        uint64_t seed
 
     ctypedef struct baash_issuer:
         pass
@@ -73,9 +102,10 @@ cdef extern from "baash.h" nogil:
     ctypedef struct baash_replay:
         uint32_t *slots
         baash_issuer *issuers
-        uint64_t *bitmaps
+        uint64_t **bitmaps
         size_t slot_count, rows, row_capacity
         uint64_t width, seed
+        unsigned int piece_bits
 
     ctypedef struct baash_overlay:
         uint32_t *slots
@@ -84,12 +114,19 @@ cdef extern from "baash.h" nogil:
         uint64_t *issuer_highests
         uint32_t *issuer_firsts
 
-    int baash_entity_lookup(uint64_t *, uint8_t *, uint64_t *, const baash_entity *, size_t, const uint8_t *, size_t,
-                            uint64_t)
-    int baash_entity_upsert(size_t *, size_t *, baash_entity *, size_t, const uint8_t *, const uint64_t *,
-                            const uint8_t *, const uint64_t *, size_t, uint64_t)
-    int baash_entity_remove(size_t *, baash_entity *, size_t, const uint8_t *, size_t, uint64_t)
-    int baash_entity_rehash(baash_entity *, size_t, const baash_entity *, size_t, uint64_t)
+    ctypedef struct baash_replay_step:
+        pass
+
+    ctypedef struct baash_undo:
+        baash_entity *entities
+        baash_replay_step *steps
+        size_t entity_count, entity_capacity, step_count, step_capacity
+
+    int baash_entity_lookup(uint64_t *, uint8_t *, uint64_t *, const baash_entity_table *, const uint8_t *, size_t)
+    int baash_entity_upsert(size_t *, baash_entity_table *, const uint8_t *, const uint64_t *, const uint8_t *,
+                            const uint64_t *, size_t)
+    int baash_entity_remove(baash_entity_table *, const uint8_t *, size_t)
+    int baash_entity_grow(baash_entity_table *, baash_entity *, size_t)
 
     int baash_replay_check(uint16_t *, const baash_replay *, const uint8_t *, const uint64_t *, size_t)
     int baash_replay_mark(size_t *, baash_replay *, const uint8_t *, const uint64_t *, size_t)
@@ -97,5 +134,9 @@ cdef extern from "baash.h" nogil:
     int baash_replay_index(baash_replay *)
 
     int baash_state_check(uint16_t *, uint8_t *, uint64_t *, uint8_t *, uint64_t *, size_t *, baash_overlay *,
-                          const baash_entity *, size_t, const baash_replay *, const baash_transaction_info *,
+                          const baash_entity_table *, const baash_replay *, const baash_transaction_info *,
                           const uint8_t *, size_t, uint64_t)
+    int baash_state_apply(size_t *, baash_undo *, baash_entity_table *, baash_replay *, const uint8_t *,
+                          const uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint16_t *,
+                          const baash_transaction_info *, size_t)
+    int baash_state_undo(baash_undo *, baash_entity_table *, baash_replay *)

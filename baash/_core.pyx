@@ -124,6 +124,17 @@ def merkle_path(uint8_t[:, ::1] path, uint8_t[:, ::1] work, uint64_t index, int 
     return rows
 
 
+def merkle_paths(uint8_t[:, ::1] paths, uint8_t[::1] path_rows, uint8_t[:, ::1] work, size_t depth, int kernel):
+    cdef int status
+    cdef size_t n = work.shape[0]
+    shape(work.shape[0], work.shape[1], n, 32)
+    shape(paths.shape[0], paths.shape[1], n * depth, 32)
+    same(path_rows.shape[0], n)
+    with nogil:
+        status = baash_merkle_paths(&paths[0, 0], &path_rows[0], &work[0, 0], n, depth, kernel)
+    check(status)
+
+
 def merkle_fold(uint8_t[::1] root, const uint8_t[::1] leaf, uint64_t index, uint64_t size,
                 const uint8_t[:, ::1] path, int kernel):
     same(root.shape[0], 32)
@@ -158,6 +169,22 @@ def transaction_scan(uint8_t[:, ::1] info, size_t count, uint64_t position, cons
     with nogil:
         status = baash_transaction_scan(<baash_transaction_info *> &info[0, 0], &count, &position, &reason,
                                         info.shape[0], &records[0], records.shape[0])
+    return count, position, reason, status == BAASH_E_FULL
+
+
+def transaction_read(uint8_t[:, ::1] info, uint8_t[:, ::1] ids, uint8_t[:, ::1] entities, size_t count,
+                     uint64_t position, const uint8_t[::1] records, int kernel):
+    """(count, position, reason, full)"""
+    cdef size_t at = 0
+    cdef int status, reason = 0
+    shape(info.shape[0], info.shape[1], info.shape[0], 64)
+    shape(ids.shape[0], ids.shape[1], info.shape[0], 32)
+    shape(entities.shape[0], entities.shape[1], info.shape[0], 32)
+    with nogil:
+        status = baash_transaction_read(<baash_transaction_info *> &info[0, 0], &ids[0, 0], &entities[0, 0], &count,
+                                        &position, &reason, &at, info.shape[0], &records[0], records.shape[0], kernel)
+    if status != BAASH_E_FULL:
+        check(status, at)
     return count, position, reason, status == BAASH_E_FULL
 
 
@@ -229,7 +256,7 @@ def transaction_hashes(uint8_t[:, ::1] out, const uint8_t[::1] records, const ui
     check(status, at)
 
 
-# ---- Blocks and votes ----
+# ---- Blocks, windows and votes ----
 
 def block_contents(uint8_t[:, ::1] out, const uint8_t[:, ::1] entries, uint32_t cluster, int kernel):
     cdef int status
@@ -250,6 +277,43 @@ def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, c
     check(status)
 
 
+cdef class Window:
+    """A window as it came; keeps the arrays."""
+
+    cdef baash_window c
+    cdef object arrays
+
+    def __init__(self, const uint8_t[::1] header, const uint8_t[:, ::1] entries, const uint8_t[::1] entities,
+                 const uint8_t[::1] records):
+        same(header.shape[0], 208)
+        shape(entries.shape[0], entries.shape[1], entries.shape[0], 40)
+        same(entities.shape[0] % 8, 0)
+        self.arrays = (header, entries, entities, records)
+        self.c = baash_window(
+            header=&header[0], entries=&entries[0, 0], entities=&entities[0], records=&records[0],
+            entry_count=entries.shape[0], entity_count=entities.shape[0] // 8, records_bytes=records.shape[0])
+
+    def room(self):
+        """(transactions, words of scratch)"""
+        cdef size_t transactions = 0, words = 0
+        baash_window_room(&transactions, &words, &self.c)
+        return transactions, words
+
+    def check(self, uint8_t[:, ::1] info, uint8_t[:, ::1] ids, uint8_t[:, ::1] entities, uint64_t[::1] work,
+              uint32_t block_size, uint64_t seed, int kernel):
+        """(transactions, valid blocks, reason, bad index, whole)"""
+        cdef baash_window_verdict verdict
+        cdef int status
+        shape(info.shape[0], info.shape[1], info.shape[0], 64)
+        shape(ids.shape[0], ids.shape[1], info.shape[0], 32)
+        shape(entities.shape[0], entities.shape[1], info.shape[0], 32)
+        with nogil:
+            status = baash_window_check(&verdict, <baash_transaction_info *> &info[0, 0], &ids[0, 0], &entities[0, 0],
+                                        info.shape[0], &work[0], work.shape[0], &self.c, block_size, seed, kernel)
+        check(status)
+        return verdict.transactions, verdict.valid_blocks, verdict.reason, verdict.bad_index, verdict.whole != 0
+
+
 def tally(uint32_t[::1] decided, uint8_t[::1] outcome, const uint32_t[:, ::1] prefixes,
           const uint8_t[:, ::1] present, const uint32_t[::1] quorums, const uint32_t[::1] block_counts):
     cdef size_t at = 0, windows = prefixes.shape[0], members = prefixes.shape[1]
@@ -266,58 +330,84 @@ def tally(uint32_t[::1] decided, uint8_t[::1] outcome, const uint32_t[:, ::1] pr
 
 # ---- State: entries are rows of four u64, issuers too ----
 
-def entity_lookup(uint64_t[::1] versions, uint8_t[::1] exists, uint64_t[::1] last, const uint64_t[:, ::1] entries,
-                  const uint8_t[:, ::1] keys, uint64_t seed):
-    cdef size_t n = keys.shape[0]
-    shape(keys.shape[0], keys.shape[1], n, 16)
-    for length in (versions.shape[0], exists.shape[0], last.shape[0]):
-        same(length, n)
-    with nogil:
-        baash_entity_lookup(&versions[0], &exists[0], &last[0], <const baash_entity *> &entries[0, 0],
-                            entries.shape[0], &keys[0, 0], n, seed)
+cdef class Entities:
+    """An entity table; keeps its arrays. `old` None: it does not grow at the moment."""
 
+    cdef baash_entity_table c
+    cdef object entries, old
 
-def entity_upsert(size_t done, size_t used, uint64_t[:, ::1] entries, const uint8_t[:, ::1] keys,
-                  const uint64_t[::1] versions, const uint8_t[::1] exists, const uint64_t[::1] last, uint64_t seed):
-    """(done, used)"""
-    cdef int status
-    cdef size_t n = keys.shape[0]
-    shape(keys.shape[0], keys.shape[1], n, 16)
-    for length in (versions.shape[0], exists.shape[0], last.shape[0]):
-        same(length, n)
-    with nogil:
-        status = baash_entity_upsert(&done, &used, <baash_entity *> &entries[0, 0], entries.shape[0], &keys[0, 0],
-                                     &versions[0], &exists[0], &last[0], n, seed)
-    return done, used, status == BAASH_E_VALUE
+    def __init__(self, uint64_t[:, ::1] entries, uint64_t[:, ::1] old, size_t moved, size_t used, uint64_t seed):
+        shape(entries.shape[0], entries.shape[1], entries.shape[0], 4)
+        self.entries, self.old = entries, old
+        self.c = baash_entity_table(entries=<baash_entity *> &entries[0, 0], capacity=entries.shape[0], old=NULL,
+                                    old_capacity=0, moved=moved, used=used, seed=seed)
+        if old is not None:
+            shape(old.shape[0], old.shape[1], old.shape[0], 4)
+            self.c.old, self.c.old_capacity = <baash_entity *> &old[0, 0], old.shape[0]
 
+    @property
+    def used(self):
+        return self.c.used
 
-def entity_remove(size_t used, uint64_t[:, ::1] entries, const uint8_t[:, ::1] keys, uint64_t seed):
-    shape(keys.shape[0], keys.shape[1], keys.shape[0], 16)
-    with nogil:
-        baash_entity_remove(&used, <baash_entity *> &entries[0, 0], entries.shape[0], &keys[0, 0], keys.shape[0], seed)
-    return used
+    @property
+    def moved(self):
+        return self.c.moved
 
+    @property
+    def grows(self):
+        return self.c.old != NULL
 
-def entity_rehash(uint64_t[:, ::1] entries, const uint64_t[:, ::1] old, uint64_t seed):
-    with nogil:
-        baash_entity_rehash(<baash_entity *> &entries[0, 0], entries.shape[0],
-                            <const baash_entity *> &old[0, 0], old.shape[0], seed)
+    def grow(self, uint64_t[:, ::1] entries):
+        shape(entries.shape[0], entries.shape[1], entries.shape[0], 4)
+        check(baash_entity_grow(&self.c, <baash_entity *> &entries[0, 0], entries.shape[0]))
+        self.entries, self.old = entries, self.entries
+
+    cdef settle(self):
+        if self.c.old == NULL:
+            self.old = None
+
+    def lookup(self, uint64_t[::1] versions, uint8_t[::1] exists, uint64_t[::1] last, const uint8_t[:, ::1] keys):
+        cdef size_t n = keys.shape[0]
+        shape(keys.shape[0], keys.shape[1], n, 16)
+        for length in (versions.shape[0], exists.shape[0], last.shape[0]):
+            same(length, n)
+        with nogil:
+            baash_entity_lookup(&versions[0], &exists[0], &last[0], &self.c, &keys[0, 0], n)
+
+    def upsert(self, size_t done, const uint8_t[:, ::1] keys, const uint64_t[::1] versions,
+               const uint8_t[::1] exists, const uint64_t[::1] last):
+        """(done, whether the item there has a wrong value)"""
+        cdef int status
+        cdef size_t n = keys.shape[0]
+        shape(keys.shape[0], keys.shape[1], n, 16)
+        for length in (versions.shape[0], exists.shape[0], last.shape[0]):
+            same(length, n)
+        with nogil:
+            status = baash_entity_upsert(&done, &self.c, &keys[0, 0], &versions[0], &exists[0], &last[0], n)
+        self.settle()
+        return done, status == BAASH_E_VALUE
+
+    def remove(self, const uint8_t[:, ::1] keys):
+        shape(keys.shape[0], keys.shape[1], keys.shape[0], 16)
+        with nogil:
+            baash_entity_remove(&self.c, &keys[0, 0], keys.shape[0])
 
 
 cdef class Replay:
-    """A view of the arrays of a replay table; keeps them."""
+    """A view of the arrays of a replay table; keeps them. `bitmaps`: the addresses of its `pieces`."""
 
     cdef baash_replay c
     cdef object arrays
 
-    def __init__(self, uint32_t[::1] slots, uint64_t[:, ::1] issuers, uint64_t[:, ::1] bitmaps, size_t rows,
-                 uint64_t width, uint64_t seed):
-        shape(issuers.shape[0], issuers.shape[1], bitmaps.shape[0], 4)
-        same(64 * bitmaps.shape[1], width)
-        self.arrays = (slots, issuers, bitmaps)
+    def __init__(self, uint32_t[::1] slots, uint64_t[:, ::1] issuers, uint64_t[::1] bitmaps, list pieces,
+                 unsigned int piece_bits, size_t rows, uint64_t width, uint64_t seed):
+        shape(issuers.shape[0], issuers.shape[1], slots.shape[0] // 2, 4)
+        same(bitmaps.shape[0], len(pieces))
+        self.arrays = (slots, issuers, bitmaps, pieces)
         self.c = baash_replay(
-            slots=&slots[0], issuers=<baash_issuer *> &issuers[0, 0], bitmaps=&bitmaps[0, 0],
-            slot_count=slots.shape[0], rows=rows, row_capacity=issuers.shape[0], width=width, seed=seed)
+            slots=&slots[0], issuers=<baash_issuer *> &issuers[0, 0], bitmaps=<uint64_t **> &bitmaps[0],
+            slot_count=slots.shape[0], rows=rows, row_capacity=min(issuers.shape[0], len(pieces) << piece_bits),
+            width=width, seed=seed, piece_bits=piece_bits)
 
     @property
     def rows(self):
@@ -346,7 +436,7 @@ cdef class Replay:
 
 def state_check(uint16_t[::1] reasons, uint8_t[:, ::1] keys, uint64_t[::1] versions, uint8_t[::1] exists,
                 uint64_t[::1] last, uint32_t[:, ::1] slots, uint64_t[:, ::1] issuers, uint32_t[::1] firsts,
-                const uint64_t[:, ::1] entries, Replay replay not None, const uint8_t[:, ::1] info,
+                Entities table not None, Replay replay not None, const uint8_t[:, ::1] info,
                 const uint8_t[:, ::1] entities, uint64_t first, size_t slot_count):
     """The number of entities written."""
     cdef size_t n = info.shape[0], written = 0
@@ -366,10 +456,54 @@ def state_check(uint16_t[::1] reasons, uint8_t[:, ::1] keys, uint64_t[::1] versi
     overlay.issuer_firsts = &firsts[0]
     with nogil:
         status = baash_state_check(&reasons[0], &keys[0, 0], &versions[0], &exists[0], &last[0], &written, &overlay,
-                                   <const baash_entity *> &entries[0, 0], entries.shape[0], &replay.c,
+                                   &table.c, &replay.c,
                                    <const baash_transaction_info *> &info[0, 0], &entities[0, 0], n, first)
     check(status)
     return written
+
+
+cdef class Undo:
+    """What an apply overwrote; keeps its arrays."""
+
+    cdef baash_undo c
+    cdef object entities, steps
+
+    def __init__(self, uint64_t[:, ::1] entities, uint64_t[:, ::1] steps):
+        shape(entities.shape[0], entities.shape[1], entities.shape[0], 4)
+        self.entities = entities
+        self.c = baash_undo(entities=<baash_entity *> &entities[0, 0], entity_capacity=entities.shape[0],
+                            steps=NULL, entity_count=0, step_count=0, step_capacity=0)
+        self.room(steps)
+
+    @property
+    def steps_used(self):
+        return self.c.step_count
+
+    def room(self, uint64_t[:, ::1] steps):
+        """From now on in these `steps`, which hold those so far."""
+        shape(steps.shape[0], steps.shape[1], steps.shape[0], 2)
+        self.steps, self.c.steps, self.c.step_capacity = steps, <baash_replay_step *> &steps[0, 0], steps.shape[0]
+
+    def apply(self, size_t done, Entities table not None, Replay replay not None, const uint8_t[:, ::1] keys,
+              const uint64_t[::1] versions, const uint8_t[::1] exists, const uint64_t[::1] last,
+              const uint16_t[::1] reasons, const uint8_t[:, ::1] info):
+        """(done, whether the item there has a wrong value)"""
+        cdef int status
+        cdef size_t written = keys.shape[0], n = info.shape[0]
+        shape(keys.shape[0], keys.shape[1], written, 16)
+        shape(info.shape[0], info.shape[1], reasons.shape[0], 64)
+        for length in (versions.shape[0], exists.shape[0], last.shape[0]):
+            same(length, written)
+        with nogil:
+            status = baash_state_apply(&done, &self.c, &table.c, &replay.c, &keys[0, 0], &versions[0], &exists[0],
+                                       &last[0], written, &reasons[0],
+                                       <const baash_transaction_info *> &info[0, 0], n)
+        table.settle()
+        return done, status == BAASH_E_VALUE
+
+    def undo(self, Entities table not None, Replay replay not None):
+        with nogil:
+            baash_state_undo(&self.c, &table.c, &replay.c)
 
 
 init()

@@ -100,6 +100,10 @@ BAASH_API int baash_merkle_roots(uint8_t *roots, size_t *at, uint8_t *work, size
 /* path[64 × 32], *path_rows: inclusion path of leaf `index` (section 2.1.3.1). work[leaves × 32]: as above. */
 BAASH_API int baash_merkle_path(uint8_t *path, size_t *path_rows, uint8_t *work, size_t leaves, uint64_t index,
                                 int kernel);
+/* The paths of all leaves: paths[leaves × depth × 32], of which leaf i has path_rows[i], from the leaf up. 2^depth >=
+ * leaves, else BAASH_E_VALUE. work: as above. */
+BAASH_API int baash_merkle_paths(uint8_t *paths, uint8_t *path_rows, uint8_t *work, size_t leaves, size_t depth,
+                                 int kernel);
 /* root[32] that `path` leads to from leaf[32] number `index` of `size`; BAASH_E_VALUE: the path has a wrong length. */
 BAASH_API int baash_merkle_fold(uint8_t *root, const uint8_t *leaf, uint64_t index, uint64_t size, const uint8_t *path,
                                 size_t path_rows, int kernel);
@@ -126,6 +130,12 @@ typedef struct baash_transaction_info {
  * BAASH_E_FULL: info has room for `capacity` and there is more; call again with a larger copy. */
 BAASH_API int baash_transaction_scan(baash_transaction_info *info, size_t *count, uint64_t *position, int *reason,
                                      size_t capacity, const uint8_t *records, size_t records_bytes);
+
+/* Form and hashes in one pass over the bytes: as baash_transaction_scan, and of every good record its id and the hash of
+ * its entity, ids and entities[capacity × 32]. `at`: of baash_transaction_ids. */
+BAASH_API int baash_transaction_read(baash_transaction_info *info, uint8_t *ids, uint8_t *entities, size_t *count,
+                                     uint64_t *position, int *reason, size_t *at, size_t capacity,
+                                     const uint8_t *records, size_t records_bytes, int kernel);
 
 /* What baash_transaction_sizes and _encode put into unsigned records; entities, payloads and references by count + 1
  * ascending offsets (reference offsets count references). */
@@ -166,6 +176,38 @@ BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t 
 BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                                 int kernel);
 
+/* ---- Windows ---- */
+
+/* A window as it came off the wire. None of it is believed, nothing needs to be aligned. */
+typedef struct baash_window {
+    const uint8_t *header; /* 208 bytes, baash.records.WINDOW; cluster, counts, bytes and the two hashes are looked at */
+    const uint8_t *entries; /* entry_count × 40, baash.records.BLOCK_ENTRY */
+    const uint8_t *entities; /* entity_count × 8, the list of short hashes */
+    const uint8_t *records;
+    size_t entry_count, entity_count, records_bytes;
+} baash_window;
+
+typedef struct baash_window_verdict {
+    uint64_t transactions; /* rows of info, ids and entities: all of the window if it is whole, else 0 */
+    uint64_t bad_index; /* the first bad transaction, when there is a reason */
+    uint32_t valid_blocks; /* from the first, as far as form goes */
+    uint16_t reason; /* baash.records.Reason */
+    uint16_t whole; /* 1: every record is one, and every claim holds */
+} baash_window_verdict;
+
+/* How many transactions and words of scratch baash_window_check wants room for: never more than the bytes that came can
+ * need, whatever the header says. */
+BAASH_API int baash_window_room(size_t *transactions, size_t *work_words, const baash_window *window);
+/* What can be said of a window without the state it builds on. In this order: a record that is none; WINDOW_MISMATCH,
+ * when blocks (of 1 … block_size transactions), counts, bytes, roots, content digests, entity list or its digest are not
+ * those of the records; REPLAYED, at the first transaction whose (issuer, sequence) one before it has.
+ * The last leaves the window whole and is not the last word on it: baash_state_check finds it too, and knows the range,
+ * below which the reason is another. info[capacity], ids and entities[capacity × 32] are filled when the window is whole.
+ * `seed`: as under State. BAASH_E_FULL: less room than baash_window_room said. */
+BAASH_API int baash_window_check(baash_window_verdict *verdict, baash_transaction_info *info, uint8_t *ids,
+                                 uint8_t *entities, size_t capacity, uint64_t *work, size_t work_words,
+                                 const baash_window *window, uint32_t block_size, uint64_t seed, int kernel);
+
 /* ---- Votes ---- */
 
 enum { BAASH_VOTE_MISSING = 0, BAASH_VOTE_GIVEN = 1, BAASH_VOTE_NONE = 2 };
@@ -190,20 +232,28 @@ typedef struct baash_entity {
     uint64_t last;
 } baash_entity;
 
-/* entries[capacity]: a power of two, at least one entry empty. keys: count × 16. Unknown keys: 0, 0, 0. */
-BAASH_API int baash_entity_lookup(uint64_t *versions, uint8_t *exists, uint64_t *last, const baash_entity *entries,
-                                  size_t capacity, const uint8_t *keys, size_t count, uint64_t seed);
-/* *used: entries in use, in and out. BAASH_E_FULL at 70 %; BAASH_E_VALUE for a version of 2^63 or more, or for
- * version 0 of what does not exist (that is what an absent entry says). *done items were taken in both cases. */
-BAASH_API int baash_entity_upsert(size_t *done, size_t *used, baash_entity *entries, size_t capacity,
-                                  const uint8_t *keys, const uint64_t *versions, const uint8_t *exists,
-                                  const uint64_t *last, size_t count, uint64_t seed);
+/* Starts as {entries, capacity, NULL, 0, 0, 0, seed}; the functions keep the rest. See csrc/state/entity.c. */
+typedef struct baash_entity_table {
+    baash_entity *entries; /* capacity: a power of two, at least 2; zeros at first */
+    size_t capacity;
+    baash_entity *old; /* NULL, or what baash_entity_grow found: to be kept until it is NULL again */
+    size_t old_capacity, moved; /* all of `old` that belongs before `moved` lies in `entries` already */
+    size_t used;
+    uint64_t seed;
+} baash_entity_table;
+
+/* keys: count × 16. Unknown keys: 0, 0, 0. */
+BAASH_API int baash_entity_lookup(uint64_t *versions, uint8_t *exists, uint64_t *last, const baash_entity_table *table,
+                                  const uint8_t *keys, size_t count);
+/* BAASH_E_FULL at 70 %; BAASH_E_VALUE for a version of 2^63 or more, or for version 0 of what does not exist (that is
+ * what an absent entry says). *done items were taken in both cases. */
+BAASH_API int baash_entity_upsert(size_t *done, baash_entity_table *table, const uint8_t *keys,
+                                  const uint64_t *versions, const uint8_t *exists, const uint64_t *last, size_t count);
 /* Forgets keys; unknown ones are no error. */
-BAASH_API int baash_entity_remove(size_t *used, baash_entity *entries, size_t capacity, const uint8_t *keys,
-                                  size_t count, uint64_t seed);
-/* Puts all of old[old_capacity] into entries[capacity], which is zeros and large enough. */
-BAASH_API int baash_entity_rehash(baash_entity *entries, size_t capacity, const baash_entity *old, size_t old_capacity,
-                                  uint64_t seed);
+BAASH_API int baash_entity_remove(baash_entity_table *table, const uint8_t *keys, size_t count);
+/* Goes over to entries[capacity], zeros, at least twice as many as before: now they are `entries`, and the array before
+ * is `old` until upserts have moved all of it, a few entries an item. BAASH_E_VALUE: too few, or `old` is there. */
+BAASH_API int baash_entity_grow(baash_entity_table *table, baash_entity *entries, size_t capacity);
 
 typedef struct baash_issuer {
     uint64_t id[2];
@@ -215,10 +265,11 @@ typedef struct baash_issuer {
 typedef struct baash_replay {
     uint32_t *slots; /* slot_count, a power of two, at least 2 × row_capacity: row + 1, or 0 */
     baash_issuer *issuers; /* row_capacity */
-    uint64_t *bitmaps; /* row_capacity × width / 64, zeros in rows not used */
+    uint64_t *const *bitmaps; /* pieces of 2^piece_bits rows of width / 64, for row_capacity rows; zeros if not used */
     size_t slot_count, rows, row_capacity;
     uint64_t width; /* a multiple of 64 */
     uint64_t seed;
+    unsigned piece_bits;
 } baash_replay;
 
 /* reasons[count]: 0, REPLAYED or TOO_OLD. issuers: count × 16. */
@@ -245,9 +296,38 @@ typedef struct baash_overlay {
  * before rules. entities: count × 32. The new state of the *written entities, each once: keys[count × 16],
  * versions, exists, last[count] (first + index of its last write). Neither table nor replay changes. */
 BAASH_API int baash_state_check(uint16_t *reasons, uint8_t *keys, uint64_t *versions, uint8_t *exists, uint64_t *last,
-                                size_t *written, baash_overlay *overlay, const baash_entity *entries, size_t capacity,
+                                size_t *written, baash_overlay *overlay, const baash_entity_table *table,
                                 const baash_replay *replay, const baash_transaction_info *info, const uint8_t *entities,
                                 size_t count, uint64_t first);
+
+/* What one field of a replay table was. */
+typedef struct baash_replay_step {
+    uint32_t row;
+    uint32_t word; /* of the row's bitmap; or one of BAASH_STEP_* */
+    uint64_t value;
+} baash_replay_step;
+
+#define BAASH_STEP_HIGHEST UINT32_MAX /* the row's highest was `value` */
+#define BAASH_STEP_NEW (UINT32_MAX - 1) /* there was no such row */
+
+/* What baash_state_apply overwrote. Counts start at 0. */
+typedef struct baash_undo {
+    baash_entity *entities; /* entity_capacity: what was there; word 0: nothing */
+    baash_replay_step *steps; /* step_capacity */
+    size_t entity_count, entity_capacity, step_count, step_capacity;
+} baash_undo;
+
+/* Puts what baash_state_check found into table and replay: `written` entities, then the numbers of those of `count`
+ * transactions whose reason is 0. *done, in and out, counts entities and then transactions. BAASH_E_FULL: the table is
+ * at 70 % (*done < written), the replay table has no row, or steps has no room for width / 64 + 3 more; make room and
+ * call again. BAASH_E_VALUE as baash_entity_upsert, or entity_capacity < written. Ends at *done in all cases, and
+ * what was applied can be undone. */
+BAASH_API int baash_state_apply(size_t *done, baash_undo *undo, baash_entity_table *table, baash_replay *replay,
+                                const uint8_t *keys, const uint64_t *versions, const uint8_t *exists,
+                                const uint64_t *last, size_t written, const uint16_t *reasons,
+                                const baash_transaction_info *info, size_t count);
+/* Takes all of it back, and sets the counts to 0. The newest apply first; what grew stays grown. */
+BAASH_API int baash_state_undo(baash_undo *undo, baash_entity_table *table, baash_replay *replay);
 
 #ifdef __cplusplus
 }

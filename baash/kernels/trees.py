@@ -30,6 +30,19 @@ def merkle_path(leaves: U1, index: int, kernel: str | None = None) -> U1:
     return path[:length].copy()
 
 
+def merkle_paths(leaves: U1, kernel: str | None = None) -> tuple[U1, U1]:
+    """The inclusion paths of all leaves: (paths (n, depth, 32), lengths u1 (n)); of row i the first lengths[i] count.
+
+    ``leaves``: (n, 32) leaf hashes; depth is ⌈log₂ n⌉. Each path is what ``merkle_path`` gives; together they cost one tree.
+    """
+    work = as_rows(leaves, 32).copy()
+    count, depth = len(work), max(len(work) - 1, 0).bit_length()
+    paths = np.zeros((count * depth, 32), dtype=np.uint8)
+    lengths = np.zeros(count, dtype=np.uint8)
+    _core.merkle_paths(paths, lengths, work, depth, number(kernel))
+    return paths.reshape(count, depth, 32), lengths
+
+
 def merkle_root_from_path(leaf: Bytes, index: int, size: int, path: Bytes, kernel: str | None = None) -> bytes:
     """The root that ``path`` (k, 32) leads to from leaf hash ``leaf``, number ``index`` of ``size`` (section 2.1.3.2).
 

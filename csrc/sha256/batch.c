@@ -21,6 +21,24 @@ int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t dat
     return BAASH_OK;
 }
 
+/* The first pass has no branch in its loop, for almost always nothing is wrong. */
+static int check_offsets(size_t *at, const uint64_t *offsets, size_t count, size_t data_bytes) {
+    uint64_t descends = 0;
+    for (size_t i = 0; i < count; i++) {
+        descends |= offsets[i + 1] < offsets[i];
+    }
+    if (!descends && offsets[count] <= data_bytes) {
+        return BAASH_OK;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (offsets[i + 1] < offsets[i] || offsets[i + 1] > data_bytes) {
+            *at = i;
+            return offsets[i + 1] < offsets[i] ? BAASH_E_ORDER : BAASH_E_RANGE;
+        }
+    }
+    return BAASH_OK; /* no message, and an offset that nothing depends on */
+}
+
 int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *offsets,
                        size_t count, int kernel, int threads) {
     if (!baash_sha256_usable(kernel)) {
@@ -30,11 +48,9 @@ int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t dat
         *at = 0;
         return BAASH_E_VALUE;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (offsets[i + 1] < offsets[i] || offsets[i + 1] > data_bytes) {
-            *at = i;
-            return offsets[i + 1] < offsets[i] ? BAASH_E_ORDER : BAASH_E_RANGE;
-        }
+    int status = check_offsets(at, offsets, count, data_bytes);
+    if (status) {
+        return status;
     }
     baash_sha256_share_out(out, &(baash_sha256_messages){data, offsets, NULL, count}, kernel, threads);
     return BAASH_OK;

@@ -7,8 +7,7 @@
 #include "table.h"
 
 typedef struct state {
-    const baash_entity *entries;
-    size_t capacity;
+    baash_entity_table table;
     const baash_replay *replay;
     const baash_transaction_info *info;
     baash_overlay *overlay;
@@ -42,8 +41,8 @@ static size_t issuer_row(state *s, size_t i, uint64_t hash, key16 id) {
 }
 
 /* The slot that holds the pair of transaction i, or the empty one where it would go. */
-static size_t pair_slot(const state *s, size_t i, uint64_t issuer, key16 id) {
-    size_t slot = mix(issuer ^ s->info[i].sequence) & s->mask;
+static size_t pair_slot(const state *s, size_t i, uint64_t hash, key16 id) {
+    size_t slot = hash & s->mask;
     for (; s->pair_slots[slot]; slot = (slot + 1) & s->mask) {
         size_t other = s->pair_slots[slot] - 1;
         if (s->info[other].sequence == s->info[i].sequence && same_key(issuer_of(s, other).word, id)) {
@@ -70,8 +69,8 @@ static int check_replay(const state *s, size_t i, size_t row, size_t pair) {
 }
 
 /* The slot of the entity in the overlay, or the empty one where it would go. */
-static size_t entity_slot_of(const state *s, key16 key) {
-    size_t slot = entity_slot(key, s->replay->seed) & s->mask;
+static size_t entity_slot(const state *s, key16 key, uint64_t hash) {
+    size_t slot = hash & s->mask;
     for (; s->entity_slots[slot]; slot = (slot + 1) & s->mask) {
         key16 met = load_key(s->keys + 16 * (size_t)(s->entity_slots[slot] - 1));
         if (same_key(met.word, key)) {
@@ -113,14 +112,27 @@ static void write_entity(state *s, size_t slot, const uint8_t *key, uint64_t wor
     s->last[row] = number;
 }
 
-static int check_one(state *s, size_t i, const uint8_t *entity, uint64_t number) {
+/* Where the searches for a transaction begin. */
+typedef struct hashes {
+    uint64_t entity, issuer, pair;
+} hashes;
+
+static hashes begin(const state *s, size_t i, const uint8_t *entity) {
+    uint64_t issuer = issuer_hash(issuer_of(s, i), s->replay->seed);
+    hashes h = {entity_hash(load_key(entity), s->table.seed), issuer, mix(issuer ^ s->info[i].sequence)};
+    entity_prefetch(&s->table, h.entity);
+    __builtin_prefetch(&s->entity_slots[h.entity & s->mask], 1);
+    __builtin_prefetch(&s->pair_slots[h.pair & s->mask], 1);
+    return h;
+}
+
+static int check_one(state *s, size_t i, const hashes *h, const uint8_t *entity, uint64_t number) {
     const baash_transaction_info *t = &s->info[i];
     key16 id = issuer_of(s, i), key = load_key(entity);
-    uint64_t hash = issuer_hash(id, s->replay->seed);
-    size_t row = issuer_row(s, i, hash, id), pair = pair_slot(s, i, hash, id);
-    size_t slot = entity_slot_of(s, key);
+    size_t row = issuer_row(s, i, h->issuer, id), pair = pair_slot(s, i, h->pair, id);
+    size_t slot = entity_slot(s, key, h->entity);
     uint64_t word = s->entity_slots[slot] ? s->words[s->entity_slots[slot] - 1]
-                                          : s->entries[entity_find(s->entries, s->capacity, key, s->replay->seed)].word;
+                                          : entity_find(&s->table, key, h->entity)->word;
     int reason = check_replay(s, i, row, pair);
     reason = reason ? reason : check_rules(t, word);
     if (reason) {
@@ -137,15 +149,14 @@ static int check_one(state *s, size_t i, const uint8_t *entity, uint64_t number)
 }
 
 int baash_state_check(uint16_t *reasons, uint8_t *keys, uint64_t *versions, uint8_t *exists, uint64_t *last,
-                      size_t *written, baash_overlay *overlay, const baash_entity *entries, size_t capacity,
+                      size_t *written, baash_overlay *overlay, const baash_entity_table *table,
                       const baash_replay *replay, const baash_transaction_info *info, const uint8_t *entities,
                       size_t count, uint64_t first) {
     if (count > UINT32_MAX / 2 || overlay->slot_count < 2 * count || overlay->slot_count == 0) {
         return BAASH_E_VALUE;
     }
     state s = {
-        .entries = entries,
-        .capacity = capacity,
+        .table = *table,
         .replay = replay,
         .info = info,
         .overlay = overlay,
@@ -157,8 +168,15 @@ int baash_state_check(uint16_t *reasons, uint8_t *keys, uint64_t *versions, uint
         .words = versions,
         .last = last,
     };
-    for (size_t i = 0; i < count; i++) {
-        reasons[i] = (uint16_t)check_one(&s, i, entities + 32 * i, first + i);
+    hashes ahead[AHEAD];
+    for (size_t start = 0; start < count; start += AHEAD) {
+        size_t end = count - start < AHEAD ? count : start + AHEAD;
+        for (size_t i = start; i < end; i++) {
+            ahead[i - start] = begin(&s, i, entities + 32 * i);
+        }
+        for (size_t i = start; i < end; i++) {
+            reasons[i] = (uint16_t)check_one(&s, i, &ahead[i - start], entities + 32 * i, first + i);
+        }
     }
     for (size_t row = 0; row < s.written; row++) {
         exists[row] = (uint8_t)(versions[row] >> 63);

@@ -26,7 +26,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-tests="sha256 merkle transaction tally state"
+tests="sha256 merkle transaction window tally state"
 log=$build/log
 configure() { # folder, choices
     cmake -S . -B "$build/$1" -DCMAKE_BUILD_TYPE=Release "${@:2}" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }

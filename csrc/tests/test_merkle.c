@@ -1,7 +1,7 @@
 /* Published roots; whole trees, growing trees and inclusion paths agree for all sizes up to 70. */
 #include "test.h"
 
-enum { MOST = 70 };
+enum { MOST = 70, DEPTH = 7 };
 
 static uint8_t leaves[MOST * 32];
 
@@ -41,6 +41,10 @@ static void test_growth(void) {
 static void test_paths(void) {
     for (size_t size = 1; size <= MOST; size++) {
         uint8_t expected[32], root[32], path[64 * 32];
+        uint8_t *all = room(size * DEPTH * 32), *all_rows = room(size);
+        uint8_t *tree = memcpy(room(32 * size), leaves, 32 * size);
+        CHECK(baash_merkle_paths(all, all_rows, tree, size, DEPTH, BAASH_CHOSEN) == BAASH_OK);
+        CHECK(size < 3 || baash_merkle_paths(all, all_rows, tree, size, 1, BAASH_CHOSEN) == BAASH_E_VALUE);
         whole(expected, size);
         for (size_t index = 0; index < size; index++) {
             size_t rows;
@@ -48,10 +52,12 @@ static void test_paths(void) {
             CHECK(baash_merkle_path(path, &rows, work, size, index, BAASH_CHOSEN) == BAASH_OK);
             CHECK(baash_merkle_fold(root, leaves + 32 * index, index, size, path, rows, BAASH_CHOSEN) == BAASH_OK);
             CHECK(memcmp(root, expected, 32) == 0);
+            CHECK(all_rows[index] == rows && memcmp(all + 32 * DEPTH * index, path, 32 * rows) == 0);
             CHECK(baash_merkle_fold(root, leaves, index, size, path, rows + 1, BAASH_CHOSEN) == BAASH_E_VALUE);
             CHECK(!rows || baash_merkle_fold(root, leaves, index, size, path, rows - 1, 0) == BAASH_E_VALUE);
             free(work);
         }
+        free(all), free(all_rows), free(tree);
     }
     CHECK(baash_merkle_fold(leaves, leaves, 3, 3, leaves, 1, BAASH_CHOSEN) == BAASH_E_RANGE);
 }

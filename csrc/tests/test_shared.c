@@ -16,7 +16,8 @@ int main(void) {
     uint16_t reasons[COUNT];
     baash_transaction_info info[COUNT];
     baash_entity entries[4] = {{{0, 0}, 0, 0}};
-    baash_replay replay = {no_slots, NULL, NULL, 2, 0, 0, 64, 0};
+    baash_entity_table table = {entries, 4, NULL, 0, 0, 0, 0};
+    baash_replay replay = {no_slots, NULL, NULL, 2, 0, 0, 64, 0, 0};
     baash_overlay overlay = {slots, 8, rows, highests, firsts};
     size_t at, count = 0, written;
     int reason, ok = baash_sha256_init(UINT32_MAX) == BAASH_OK;
@@ -31,7 +32,7 @@ int main(void) {
     ok &= baash_transaction_scan(info, &count, &position, &reason, COUNT, records, sizeof records) == BAASH_OK;
     ok &= count == COUNT && reason == 0;
     ok &= baash_transaction_entities(entities, &at, records, sizeof records, info, COUNT, BAASH_CHOSEN) == BAASH_OK;
-    ok &= baash_state_check(reasons, keys, versions, exists, last, &written, &overlay, entries, 4, &replay, info,
+    ok &= baash_state_check(reasons, keys, versions, exists, last, &written, &overlay, &table, &replay, info,
                             entities, COUNT, 100) == BAASH_OK;
     ok &= reasons[0] == 0 && reasons[1] == 0 && reasons[2] == 20 && written == 1;
     ok &= versions[0] == 2 && exists[0] == 1 && last[0] == 101 && memcmp(keys, entities, 16) == 0;

@@ -70,6 +70,30 @@ def test_entity_table_grows_and_is_copied() -> None:
         table.upsert(many[:1], np.array([1 << 63], dtype=np.uint64), [True], [0])
 
 
+def test_entity_table_while_it_grows() -> None:
+    """Held against a dictionary between all the small steps of a growth, copies and items included."""
+    random = np.random.default_rng(9)
+    table, model, growing = kernels.EntityTable(700), {}, 0
+    for step in range(300):
+        which = random.integers(0, 4000, 13).tolist()
+        if step % 5 == 4:
+            table.remove(keys(which))
+            model = {k: v for k, v in model.items() if k not in which}
+        else:
+            table.upsert(keys(which), np.full(13, step + 1), np.ones(13, dtype=bool), np.arange(13))
+            model |= {k: (step + 1, True, i) for i, k in enumerate(which)}
+        grows = table.nbytes % 3 == 0  # the array before is half as large: three parts of a power of two
+        growing += grows
+        if grows or step % 20 == 0:
+            table = table.copy() if step % 2 else table
+            versions, there, last = table.lookup(keys(list(range(4000))))
+            found = {k: (int(versions[k]), True, int(last[k])) for k in np.flatnonzero(there).tolist()}
+            assert found == model and len(table) == len(model)
+            listed = {row.tobytes(): tuple(state) for row, *state in zip(*table.items(), strict=True)}
+            assert listed == {key(k).tobytes(): state for k, state in model.items()}
+    assert growing > 3
+
+
 @dataclass
 class Replays:
     """What is decided, by issuer; the highest by issuer."""

@@ -67,8 +67,10 @@ def test_every_size_and_every_path() -> None:
         leaves = LEAVES[:size]
         expected = root(leaves)
         assert kernels.merkle_roots(leaves, [0, size])[0].tobytes() == expected
+        every, lengths = kernels.merkle_paths(leaves)
         for index in range(size) if size < 33 else (0, size // 3, size - 1):
             steps = kernels.merkle_path(leaves, index)
+            assert (every[index, : lengths[index]] == steps).all() and lengths[index] == len(steps)
             assert [step.tobytes() for step in steps] == path(index, leaves)
             assert kernels.merkle_root_from_path(leaves[index].tobytes(), index, size, steps) == expected
     assert (before == LEAVES).all(), "leaves are read, not written"

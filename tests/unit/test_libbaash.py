@@ -261,6 +261,13 @@ def test_roots_and_paths(lib: Library) -> None:
             assert root.tobytes() == trees.root(leaves[:size])
             assert lib.merkle_fold(root, leaf, index, size, path, rows[0] + 1, lib.CHOSEN) == lib.E_VALUE
             assert not rows[0] or lib.merkle_fold(root, leaf, index, size, path, rows[0] - 1, lib.CHOSEN) == lib.E_VALUE
+        depth = (size - 1).bit_length()
+        paths, path_rows = np.zeros((size, depth, 32), dtype=np.uint8), np.zeros(size, dtype=np.uint8)
+        work = leaves[:size].copy()
+        assert lib.merkle_paths(paths, path_rows, work, size, depth, lib.CHOSEN) == lib.OK
+        got = [listed(path[:n]) for path, n in zip(paths, path_rows.tolist(), strict=True)]
+        assert got == [trees.path(index, leaves[:size]) for index in range(size)]
+        assert size == 1 or lib.merkle_paths(paths, path_rows, work, size, depth - 1, lib.CHOSEN) == lib.E_VALUE
         assert lib.merkle_path(hashes(64), rows, leaves[:size].copy(), size, size, lib.CHOSEN) == lib.E_RANGE
         assert lib.merkle_fold(hashes(1), leaves[0], size, size, hashes(64), 1, lib.CHOSEN) == lib.E_RANGE
 
@@ -340,6 +347,12 @@ def test_encode_and_scan(lib: Library) -> None:
     assert (status, reason, position, len(info)) == (lib.OK, 0, len(records), 40)
     assert info["start"].tolist() == starts.tolist() and info["total_bytes"].tolist() == list(map(len, raw))
     assert info["sequence"].tolist() == list(range(40)) and info["operation"].tolist() == [t["operation"] for t in ts]
+    again, ids, names = np.zeros(40, dtype=TRANSACTION_INFO), hashes(40), hashes(40)
+    results = [lib.new(kind) for kind in ("size_t *", "uint64_t *", "int *", "size_t *")]
+    status = lib.transaction_read(again, ids, names, *results, 40, records, len(records), lib.CHOSEN)
+    assert (status, [result[0] for result in results[:3]]) == (lib.OK, [40, len(records), 0])
+    assert (again == info).all() and listed(ids) == list(map(h, raw))
+    assert listed(names) == [h(b"\0\2" + t["entity"]) for t in ts]
     info, position, _, status = scanned(lib, records, 39)
     assert (status, len(info), position) == (lib.E_FULL, 39, starts[39])
     for cut in range(0, len(records), 61):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from libbaash import Library, load
@@ -24,60 +26,58 @@ class Entities:
     """A table in memory of the caller, which grows when C says that it is full."""
 
     def __init__(self, lib: Library, capacity: int = 4) -> None:
-        self.lib, self.used, self.grown = lib, 0, 0
-        self.array = np.zeros((capacity, 4), dtype=np.uint64)
+        self.lib, self.grown = lib, 0
+        self.arrays = [np.zeros((capacity, 4), dtype=np.uint64)]  # the newest, behind the one before
+        self.c = lib.new("baash_entity_table *", {"entries": self.entries(), "capacity": capacity, "seed": SEED})
 
-    @property
     def entries(self) -> object:
-        return self.lib.ffi.cast("baash_entity *", self.lib.pointer(self.array))
+        return self.lib.ffi.cast("baash_entity *", self.lib.pointer(self.arrays[-1]))
+
+    def grow(self) -> None:
+        assert self.c.used == self.c.capacity * 7 // 10, "full at 70 %"
+        self.arrays = [self.arrays[-1], np.zeros((2 * self.c.capacity, 4), dtype=np.uint64)]
+        assert self.lib.entity_grow(self.c, self.entries(), len(self.arrays[0])) == self.lib.E_VALUE, "too few"
+        assert self.lib.entity_grow(self.c, self.entries(), len(self.arrays[1])) == self.lib.OK
+        self.grown += 1
 
     def lookup(self, wanted: np.ndarray) -> list[tuple[int, bool, int]]:
         n = len(wanted)
         versions, exists, last = np.ones(n, np.uint64), np.ones(n, np.uint8), np.ones(n, np.uint64)
-        status = self.lib.entity_lookup(versions, exists, last, self.entries, len(self.array), wanted, n, SEED)
-        assert status == self.lib.OK
+        assert self.lib.entity_lookup(versions, exists, last, self.c, wanted, n) == self.lib.OK
         return list(zip(versions.tolist(), exists.astype(bool).tolist(), last.tolist(), strict=True))
 
     def upsert(self, wanted: np.ndarray, versions: list[int], exists: list[bool], last: list[int]) -> tuple[int, int]:
         """(status, items taken)"""
-        lib, done, used = self.lib, self.lib.new("size_t *"), self.lib.new("size_t *", self.used)
+        lib, done = self.lib, self.lib.new("size_t *")
         columns = np.array(versions, np.uint64), np.array(exists, np.uint8), np.array(last, np.uint64)
-        while True:
-            status = lib.entity_upsert(done, used, self.entries, len(self.array), wanted, *columns, len(wanted), SEED)
-            self.used = used[0]
-            if status != lib.E_FULL:
-                return status, done[0]
-            old, before = self.entries, self.array
-            assert self.used == len(before) * 7 // 10, "full at 70 %"
-            self.array, self.grown = np.zeros((2 * len(before), 4), dtype=np.uint64), self.grown + 1
-            assert lib.entity_rehash(self.entries, len(self.array), old, len(before), SEED) == lib.OK
+        while (status := lib.entity_upsert(done, self.c, wanted, *columns, len(wanted))) == lib.E_FULL:
+            self.grow()
+        return status, done[0]
 
     def remove(self, wanted: np.ndarray) -> None:
-        used = self.lib.new("size_t *", self.used)
-        status = self.lib.entity_remove(used, self.entries, len(self.array), wanted, len(wanted), SEED)
-        assert status == self.lib.OK
-        self.used = used[0]
+        assert self.lib.entity_remove(self.c, wanted, len(wanted)) == self.lib.OK
 
 
 class Replay:
-    """As Entities, for (issuer, sequence)."""
+    """As Entities, for (issuer, sequence). Bitmaps in pieces of two rows, which stay where they are when it grows."""
 
-    def __init__(self, lib: Library, capacity: int = 1) -> None:
-        self.lib = lib
-        self.allocate(capacity)
+    def __init__(self, lib: Library, capacity: int = 2) -> None:
+        self.lib, self.pieces, self.issuers = lib, [], np.zeros((0, 4), dtype=np.uint64)
+        self.allocate(capacity, 0)
 
-    def allocate(self, capacity: int) -> None:
-        self.slots = np.zeros(2 * capacity, dtype=np.uint32)
-        self.issuers = np.zeros((capacity, 4), dtype=np.uint64)
-        self.bitmaps = np.zeros((capacity, WIDTH // 64), dtype=np.uint64)
-        fields = {"slots": self.slots, "bitmaps": self.bitmaps, "slot_count": 2 * capacity, "row_capacity": capacity}
-        issuers = self.lib.ffi.cast("baash_issuer *", self.lib.pointer(self.issuers))
-        self.c = self.lib.new("baash_replay *", {**fields, "issuers": issuers, "width": WIDTH, "seed": SEED})
+    def allocate(self, capacity: int, rows: int) -> None:
+        issuers = np.zeros((capacity, 4), dtype=np.uint64)
+        issuers[: len(self.issuers)] = self.issuers
+        self.issuers, self.slots = issuers, np.zeros(2 * capacity, dtype=np.uint32)
+        while len(self.pieces) < capacity // 2:
+            self.pieces.append(np.zeros(2 * WIDTH // 64, dtype=np.uint64))
+        self.bitmaps = self.lib.new("uint64_t *[]", [self.lib.pointer(piece) for piece in self.pieces])
+        rest = {"slot_count": 2 * capacity, "row_capacity": capacity, "rows": rows, "width": WIDTH, "seed": SEED}
+        places = {"slots": self.slots, "issuers": self.lib.ffi.cast("baash_issuer *", self.lib.pointer(issuers))}
+        self.c = self.lib.new("baash_replay *", {**places, **rest, "bitmaps": self.bitmaps, "piece_bits": 1})
 
     def grow(self) -> None:
-        issuers, bitmaps, rows = self.issuers, self.bitmaps, self.c.rows
-        self.allocate(2 * len(issuers))
-        self.issuers[: len(issuers)], self.bitmaps[: len(issuers)], self.c.rows = issuers, bitmaps, rows
+        self.allocate(2 * len(self.issuers), self.c.rows)
         assert self.lib.replay_index(self.c) == self.lib.OK
 
     def mark(self, pairs: list[tuple[int, int]]) -> None:
@@ -111,7 +111,7 @@ def test_entity_table(lib: Library) -> None:
             versions, exists = random.integers(1, 2**62, 20).tolist(), (random.integers(0, 2, 20) == 1).tolist()
             assert table.upsert(keys(which), versions, exists, list(range(20))) == (lib.OK, 20)
             model |= {k: (versions[i], exists[i], i) for i, k in enumerate(which)}
-        assert table.used == len(model)
+        assert table.c.used == len(model)
         assert table.lookup(keys(list(range(400)))) == [model.get(k, (0, False, 0)) for k in range(400)]
     assert table.grown > 3
     for versions, exists in (([1, 2**63], [True, True]), ([1, 0], [True, False])):
@@ -145,11 +145,30 @@ def test_replay_table(lib: Library) -> None:
     assert ours.check(asked) == [model.reason(*pair) for pair in asked] and ours.c.rows == len(model.highest)
 
 
+def apply(table: Entities, replay: Replay, *changes: Any) -> list[Any]:
+    """What baash_state_check found, put into table and replay: [baash_undo *, and the arrays that it needs]."""
+    lib, written, count = table.lib, changes[4], changes[-1]
+    done, entities, steps = table.lib.new("size_t *"), np.zeros((written, 4), np.uint64), np.zeros((9, 2), np.uint64)
+    undo = lib.new("baash_undo *", {"entity_capacity": written, "step_capacity": 9})
+    undo.entities = lib.ffi.cast("baash_entity *", lib.pointer(entities))
+    undo.steps = lib.ffi.cast("baash_replay_step *", lib.pointer(steps))
+    while (status := lib.state_apply(done, undo, table.c, replay.c, *changes)) == lib.E_FULL:
+        if done[0] < written:
+            table.grow()
+        elif undo.step_capacity - undo.step_count < WIDTH // 64 + 3:
+            steps = np.concatenate([steps, np.zeros_like(steps)])
+            undo.steps, undo.step_capacity = lib.ffi.cast("baash_replay_step *", lib.pointer(steps)), len(steps)
+        else:
+            replay.grow()
+    assert (status, done[0]) == (lib.OK, written + count)
+    return [undo, entities, steps]
+
+
 def test_rules(lib: Library) -> None:
     random = np.random.default_rng(14)
     table, replay = Entities(lib), Replay(lib)
     state: dict[int, tuple[int, bool]] = {}
-    replays, first, met = Replays(), 1000, set()
+    replays, first, met, lasts = Replays(), 1000, set(), {}
     for _ in range(60):
         count = int(random.integers(0, 25))
         versions = [ANY_VERSION, 0, 1, 2, 3]
@@ -173,7 +192,7 @@ def test_rules(lib: Library) -> None:
         reasons, written, written_keys = np.ones(count, np.uint16), lib.new("size_t *"), np.zeros((count, 16), np.uint8)
         new = np.zeros(count, np.uint64), np.zeros(count, np.uint8), np.zeros(count, np.uint64)
         status = lib.state_check(
-            reasons, written_keys, *new, written, overlay, table.entries, len(table.array), replay.c, info,
+            reasons, written_keys, *new, written, overlay, table.c, replay.c, info,
             keys([t[1] for t in ts], 32), count, first,
         )  # fmt: skip
         assert status == lib.OK
@@ -185,13 +204,23 @@ def test_rules(lib: Library) -> None:
         rows = zip(written_keys, *(part.tolist() for part in new), strict=True)
         got = [(k.tobytes(), version, bool(exists), last) for k, version, exists, last in rows][: written[0]]
         assert got == [(key(k).tobytes(), *rest) for k, rest in final.items()]
-        table.upsert(written_keys[: written[0]], *(part[: written[0]].tolist() for part in new))
-        replay.mark([(t[3], t[4]) for _, t in valid])
+        lasts |= {k: last for k, (_, _, last) in final.items()}
+        before, asked = table.lookup(keys(list(range(5)))), sorted(replays.seen)
+        checked, changes = replay.check(asked), (written_keys, *new, written[0], reasons, info, count)
+        undo = apply(table, replay, *changes)
+        if changes[4] and random.integers(0, 2):
+            assert table.lookup(keys(list(range(5)))) != before
+            assert lib.state_undo(undo[0], table.c, replay.c) == lib.OK
+            assert undo[0].entity_count == undo[0].step_count == 0
+            assert (table.lookup(keys(list(range(5)))), replay.check(asked)) == (before, checked)
+            apply(table, replay, *changes)
+        assert table.lookup(keys(list(range(5)))) == [(*state.get(k, (0, False)), lasts.get(k, 0)) for k in range(5)]
+        assert replay.check(asked) == [replays.reason(*pair) for pair in asked]
         first += count
     assert met == {0, *map(int, (Reason.ENTITY_EXISTS, Reason.ENTITY_UNKNOWN, Reason.VERSION_MISMATCH)), 30, 31}
     overlay.slot_count = 2 * 25 - 1
     none = lib.state_check(
         np.zeros(25, np.uint16), np.zeros((25, 16), np.uint8), *(np.zeros(25, kind) for kind in ("u8", "u1", "u8")), written,
-        overlay, table.entries, len(table.array), replay.c, np.zeros(25, TRANSACTION_INFO), np.zeros((25, 32), np.uint8), 25, 0,
+        overlay, table.c, replay.c, np.zeros(25, TRANSACTION_INFO), np.zeros((25, 32), np.uint8), 25, 0,
     )  # fmt: skip
     assert none == lib.E_VALUE
