@@ -18,10 +18,13 @@ import pytest
 import test_kernels_tally
 import test_kernels_transactions as transactions
 import test_kernels_trees as trees
+from ledgers import batch_of, record
 from libbaash import HEADER, ROOT, Library, built, declarations, functions, load, macros, run, tool
+from worlds import World
 
 from baash import kernels
-from baash.records import TRANSACTION_INFO, Reason
+from baash.protocol.windows import form
+from baash.records import TRANSACTION_INFO, ZERO_HASH, Operation, Reason
 
 RANDOM = np.random.default_rng(11)
 
@@ -439,3 +442,39 @@ def test_tally(lib: Library) -> None:
     assert lib.tally_count(*arguments) == lib.E_VALUE and at[0] == 9
     quorums[4] = 0
     assert lib.tally_count(*arguments) == lib.E_VALUE and at[0] == 4
+
+
+# ---- Windows ----
+
+
+@pytest.mark.parametrize(("again", "spoil"), [(False, ""), (True, ""), (False, "records"), (False, "entries")])
+def test_window(lib: Library, again: bool, spoil: str) -> None:
+    """One as a coordinator forms it; one in which a transaction comes twice; and two whose parts do not belong together."""
+    numbers = [*range(8), 2 if again else 8, 9]
+    batch = batch_of(record(Operation.NOTE, f"e{i}", n) for i, n in enumerate(numbers))
+    formed = form(World(block_size=4).view, 0, 0, ZERO_HASH, ZERO_HASH, batch, 1)
+    parts = {
+        "header": np.frombuffer(formed.row.tobytes(), dtype=np.uint8),
+        "entries": np.frombuffer(formed.entries.tobytes(), dtype=np.uint8).copy(),
+        "entities": np.frombuffer(formed.entities.tobytes(), dtype=np.uint8),
+        "records": batch.records.copy(),
+    }
+    if spoil:
+        parts[spoil][0] ^= 1
+    held = {name: lib.pointer(part) for name, part in parts.items()}
+    sizes = {"entry_count": 3, "entity_count": len(parts["entities"]) // 8, "records_bytes": len(parts["records"])}
+    window = lib.new("baash_window *", {**held, **sizes})
+    rows, words, verdict = lib.new("size_t *"), lib.new("size_t *"), lib.new("baash_window_verdict *")
+    assert lib.window_room(rows, words, window) == lib.OK and rows[0] >= 10
+    info, work = np.zeros(rows[0], dtype=TRANSACTION_INFO), np.zeros(words[0], dtype=np.uint64)
+    ids, entities = hashes(rows[0]), hashes(rows[0])
+
+    def check(room: int) -> int:
+        return lib.window_check(verdict, info, ids, entities, room, work, words[0], window, 4, 77, lib.CHOSEN)
+
+    assert check(rows[0] - 1) == lib.E_FULL and check(rows[0]) == lib.OK
+    said = (verdict.whole, verdict.valid_blocks, verdict.reason, verdict.transactions)
+    bad = {"records": Reason.BAD_TAG, "entries": Reason.WINDOW_MISMATCH}
+    assert said == ((0, 0, bad[spoil], 0) if spoil else (1, 2, Reason.REPLAYED, 10) if again else (1, 3, 0, 10))
+    assert not again or verdict.bad_index == 8
+    assert spoil or (listed(ids[:10]) == listed(batch.ids) and listed(entities[:10]) == listed(batch.entities))
