@@ -14,9 +14,10 @@ PIP := -m pip --disable-pip-version-check install -q --only-binary :all:
 PYTEST := -m pytest -rs
 DEMO := ledger-demo
 TRIALS ?= 10
+FUZZ_SECONDS ?= 600
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized check format clean machine
+.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,16 @@ ctest-sanitized: .venv/.lint ## the C tests under address and undefined-behaviou
 	cmake -S . -B build/sanitized -DBAASH_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
 	cmake --build build/sanitized --parallel 2; \
 	ctest --test-dir build/sanitized --output-on-failure --no-tests=error
+
+fuzz: .venv/.lint ## look for bytes that break the window validator (clang; FUZZ_SECONDS=N, 600 by default)
+	@PATH="$$PATH:$$PWD/.venv/bin"; unset MAKEFLAGS MAKELEVEL; \
+	command -v clang >/dev/null || { echo "make: libFuzzer is part of clang (Debian: apt-get install clang libclang-rt-14-dev)" >&2; exit 1; }; \
+	set -x; command -v cmake || .venv/bin/python $(PIP) cmake; \
+	cmake -S . -B build/fuzz -DBAASH_FUZZ=ON -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
+	cmake --build build/fuzz --parallel 2; \
+	mkdir -p build/fuzz/found; \
+	build/fuzz/fuzz_window -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -use_value_profile=1 -timeout=10 \
+	    -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/found csrc/fuzz/corpus/window
 
 check: test lint types ctest-sanitized ## what a push needs
 
