@@ -85,7 +85,12 @@ def test_check_window(benchmark: Any, block_size: int, where: str, kernel: str) 
     benchmark.pedantic(check, setup=hashes, rounds=(25 if where == "far" else 200) if FULL else 2, warmup_rounds=1)
     ratio = statistics.median(a / b for a, b in zip(raw, own, strict=True))
     benchmark.extra_info.update(
-        {"of_raw": ratio, "to_reference": ratio, "raw_bytes_per_s": len(windows) * records.nbytes / min(raw), "full": FULL}
+        {
+            "of_raw": ratio,
+            "to_reference": ratio,
+            "raw_bytes_per_s": len(windows) * records.nbytes / min(raw),
+            "full": FULL,
+        }
     )
     print(f"window, blocks of {block_size}, {where}, {kernel}: {ratio:.3f} of the rate of sha256_spans")
 
