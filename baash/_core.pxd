@@ -83,7 +83,7 @@ cdef extern from "baash.h" nogil:
         baash_window_verdict *, baash_transaction_info *, uint8_t *, uint8_t *, size_t, uint64_t *, size_t,
         const baash_window *, uint32_t, uint64_t, int)
 
-    int baash_tally_count(uint32_t *, uint8_t *, size_t *, const uint32_t *, const uint8_t *, const uint32_t *,
+    int baash_tally_count(uint32_t *, uint8_t *, uint64_t *, size_t *, const uint32_t *, const uint8_t *, const uint32_t *,
                           const uint32_t *, size_t, size_t)
 
     ctypedef struct baash_entity:

@@ -314,17 +314,18 @@ cdef class Window:
         return verdict.transactions, verdict.valid_blocks, verdict.reason, verdict.bad_index, verdict.whole != 0
 
 
-def tally(uint32_t[::1] decided, uint8_t[::1] outcome, const uint32_t[:, ::1] prefixes,
+def tally(uint32_t[::1] decided, uint8_t[::1] outcome, uint64_t[:, ::1] dissent, const uint32_t[:, ::1] prefixes,
           const uint8_t[:, ::1] present, const uint32_t[::1] quorums, const uint32_t[::1] block_counts):
     cdef size_t at = 0, windows = prefixes.shape[0], members = prefixes.shape[1]
     cdef int status
     same(present.shape[0], windows)
     same(present.shape[1], members)
+    shape(dissent.shape[0], dissent.shape[1], windows, (members + 63) // 64)
     for length in (decided.shape[0], outcome.shape[0], quorums.shape[0], block_counts.shape[0]):
         same(length, windows)
     with nogil:
-        status = baash_tally_count(&decided[0], &outcome[0], &at, &prefixes[0, 0], &present[0, 0], &quorums[0],
-                                   &block_counts[0], windows, members)
+        status = baash_tally_count(&decided[0], &outcome[0], &dissent[0, 0], &at, &prefixes[0, 0], &present[0, 0],
+                                   &quorums[0], &block_counts[0], windows, members)
     check(status, at)
 
 

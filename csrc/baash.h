@@ -213,11 +213,12 @@ BAASH_API int baash_window_check(baash_window_verdict *verdict, baash_transactio
 enum { BAASH_VOTE_MISSING = 0, BAASH_VOTE_GIVEN = 1, BAASH_VOTE_NONE = 2 };
 enum { BAASH_TALLY_OPEN = 0, BAASH_TALLY_SETTLED = 1, BAASH_TALLY_FAILED = 2 };
 
-/* decided[windows], status[windows]: see csrc/tally/tally.c. prefixes, present: windows × members, row by row.
+/* decided[windows], status[windows]: see csrc/tally/tally.c. dissent[windows × ⌈members / 64⌉], or NULL: a bit for each
+ * member that gave another prefix than the decided one. prefixes, present: windows × members, row by row.
  * BAASH_E_VALUE: a quorum of 0, or a `present` that is none of BAASH_VOTE_*; *at is the window. */
-BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, size_t *at, const uint32_t *prefixes,
-                                const uint8_t *present, const uint32_t *quorums, const uint32_t *block_counts,
-                                size_t windows, size_t members);
+BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, uint64_t *dissent, size_t *at,
+                                const uint32_t *prefixes, const uint8_t *present, const uint32_t *quorums,
+                                const uint32_t *block_counts, size_t windows, size_t members);
 
 /* ---- State ----
  *

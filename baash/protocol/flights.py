@@ -167,9 +167,16 @@ class Flights:
         ]
         appeal = ask.decider is Decider.STORAGE_VALIDATOR
         need = 1 if appeal else self.view.parameters.quorum_of(len(ask.members))
-        decided, status = quorum.count(prefixes, need, blocks)
+        decided, status, others = quorum.count(prefixes, need, blocks)
         if status == quorum.SETTLED:
-            return self._settle(flight, ask, decided, now_ns)
+            outvoted = [
+                Report(
+                    "outvoted",
+                    f"window {flight.window.number}: node {ask.members[i]} gave {prefixes[i]} blocks, not {decided}",
+                )
+                for i in others
+            ]
+            return [*outvoted, *self._settle(flight, ask, decided, now_ns)]
         if ask is not flight.asks[-1] or self._owes(ask):
             return []
         return self._try_again(flight, now_ns)

@@ -139,6 +139,9 @@ def test_a_liar_is_outvoted(answer: Answer) -> None:
     wanted = load(world)
     world.run(ticks=300)
     check_all_committed(world, wanted)
+    outvoted = [report.text for report in world.reports if report.kind == "outvoted"]
+    assert bool(outvoted) == (answer is Answer.PREFIX)
+    assert all(f"node {validators(world)[0]} gave 0 blocks" in text for text in outvoted)
 
 
 def test_a_liar_and_a_death_reject_nothing() -> None:
