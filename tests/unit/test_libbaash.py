@@ -433,8 +433,11 @@ def test_tally(lib: Library) -> None:
     quorums = np.array([quorum for _, quorum in worlds], dtype=np.uint32)
     decided, status = np.zeros(len(worlds), dtype=np.uint32), np.zeros(len(worlds), dtype=np.uint8)
     counts = np.full(len(worlds), blocks, dtype=np.uint32)
-    arguments = [decided, status, at, prefixes, present, quorums, counts, len(worlds), members]
+    dissent = np.zeros(len(worlds), dtype=np.uint64)
+    arguments = [decided, status, dissent, at, prefixes, present, quorums, counts, len(worlds), members]
     assert lib.tally_count(*arguments) == lib.OK
+    others = (votes >= 0) & (np.minimum(votes, blocks) != decided[:, None])
+    assert dissent.tolist() == (others @ [1, 2, 4]).tolist()
     brute = [test_kernels_tally.brute(votes, quorum, blocks) for votes, quorum in worlds]
     assert list(zip(decided.tolist(), status.tolist(), strict=True)) == brute
     assert {lib.TALLY_OPEN, lib.TALLY_SETTLED, lib.TALLY_FAILED} == set(status.tolist())
