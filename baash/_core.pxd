@@ -17,8 +17,10 @@ cdef extern from "baash.h" nogil:
     int baash_sha256_chosen()
     int baash_sha256_partner()
     int baash_sha256_choose(int)
-    int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int)
-    int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int)
+    int baash_openmp()
+    int baash_sha256_spans(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, const uint64_t *, size_t, int,
+                           int)
+    int baash_sha256_batch(uint8_t *, size_t *, const uint8_t *, size_t, const uint64_t *, size_t, int, int)
     int baash_sha256_rows(uint8_t *, const uint8_t *, size_t, size_t, size_t, int)
 
     int baash_merkle_roots(uint8_t *, size_t *, uint8_t *, size_t, uint64_t *, const uint64_t *, size_t, int)
@@ -49,6 +51,9 @@ cdef extern from "baash.h" nogil:
 
     int baash_transaction_scan(
         baash_transaction_info *, size_t *, uint64_t *, int *, size_t, const uint8_t *, size_t)
+    int baash_transaction_read(
+        baash_transaction_info *, uint8_t *, uint8_t *, size_t *, uint64_t *, int *, size_t *, size_t,
+        const uint8_t *, size_t, int)
     int baash_transaction_sizes(uint64_t *, size_t *, int *, const baash_transaction_columns *)
     int baash_transaction_encode(uint8_t *, const uint64_t *, const baash_transaction_columns *)
     int baash_transaction_gather(
@@ -61,7 +66,24 @@ cdef extern from "baash.h" nogil:
     int baash_block_contents(uint8_t *, const uint8_t *, size_t, uint32_t, int)
     int baash_block_chain(uint8_t *, uint8_t *, size_t, uint64_t, const uint8_t *, int)
 
-    int baash_tally_count(uint32_t *, uint8_t *, size_t *, const uint32_t *, const uint8_t *, const uint32_t *,
+    ctypedef struct baash_window:
+        const uint8_t *header
+        const uint8_t *entries
+        const uint8_t *entities
+        const uint8_t *records
+        size_t entry_count, entity_count, records_bytes
+
+    ctypedef struct baash_window_verdict:
+        uint64_t transactions, bad_index
+        uint32_t valid_blocks
+        uint16_t reason, whole
+
+    int baash_window_room(size_t *, size_t *, const baash_window *)
+    int baash_window_check(
+        baash_window_verdict *, baash_transaction_info *, uint8_t *, uint8_t *, size_t, uint64_t *, size_t,
+        const baash_window *, uint32_t, uint64_t, int)
+
+    int baash_tally_count(uint32_t *, uint8_t *, uint64_t *, size_t *, const uint32_t *, const uint8_t *, const uint32_t *,
                           const uint32_t *, size_t, size_t)
 
     ctypedef struct baash_entity:

@@ -63,25 +63,30 @@ def choose(int number):
     check(baash_sha256_choose(number))
 
 
+def openmp():
+    return baash_openmp() == 1
+
+
 def sha256_spans(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] starts,
-                 const uint64_t[::1] lengths, int kernel):
+                 const uint64_t[::1] lengths, int kernel, int threads):
     cdef size_t at = 0
     cdef int status
     same(starts.shape[0], lengths.shape[0])
     shape(out.shape[0], out.shape[1], starts.shape[0], 32)
     with nogil:
         status = baash_sha256_spans(&out[0, 0], &at, &data[0], data.shape[0], &starts[0], &lengths[0],
-                                    starts.shape[0], kernel)
+                                    starts.shape[0], kernel, threads)
     check(status, at)
 
 
-def sha256_batch(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] offsets, int kernel):
+def sha256_batch(uint8_t[:, ::1] out, const uint8_t[::1] data, const uint64_t[::1] offsets, int kernel,
+                 int threads):
     cdef size_t at = 0
     cdef int status
     shape(out.shape[0], out.shape[1], offsets.shape[0] - 1, 32)
     with nogil:
         status = baash_sha256_batch(&out[0, 0], &at, &data[0], data.shape[0], &offsets[0], offsets.shape[0] - 1,
-                                    kernel)
+                                    kernel, threads)
     check(status, at)
 
 
@@ -167,6 +172,22 @@ def transaction_scan(uint8_t[:, ::1] info, size_t count, uint64_t position, cons
     return count, position, reason, status == BAASH_E_FULL
 
 
+def transaction_read(uint8_t[:, ::1] info, uint8_t[:, ::1] ids, uint8_t[:, ::1] entities, size_t count,
+                     uint64_t position, const uint8_t[::1] records, int kernel):
+    """(count, position, reason, full)"""
+    cdef size_t at = 0
+    cdef int status, reason = 0
+    shape(info.shape[0], info.shape[1], info.shape[0], 64)
+    shape(ids.shape[0], ids.shape[1], info.shape[0], 32)
+    shape(entities.shape[0], entities.shape[1], info.shape[0], 32)
+    with nogil:
+        status = baash_transaction_read(<baash_transaction_info *> &info[0, 0], &ids[0, 0], &entities[0, 0], &count,
+                                        &position, &reason, &at, info.shape[0], &records[0], records.shape[0], kernel)
+    if status != BAASH_E_FULL:
+        check(status, at)
+    return count, position, reason, status == BAASH_E_FULL
+
+
 cdef class Columns:
     """What the two steps of an encoding read; keeps the arrays."""
 
@@ -235,7 +256,7 @@ def transaction_hashes(uint8_t[:, ::1] out, const uint8_t[::1] records, const ui
     check(status, at)
 
 
-# ---- Blocks and votes ----
+# ---- Blocks, windows and votes ----
 
 def block_contents(uint8_t[:, ::1] out, const uint8_t[:, ::1] entries, uint32_t cluster, int kernel):
     cdef int status
@@ -256,17 +277,55 @@ def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, c
     check(status)
 
 
-def tally(uint32_t[::1] decided, uint8_t[::1] outcome, const uint32_t[:, ::1] prefixes,
+cdef class Window:
+    """A window as it came; keeps the arrays."""
+
+    cdef baash_window c
+    cdef object arrays
+
+    def __init__(self, const uint8_t[::1] header, const uint8_t[:, ::1] entries, const uint8_t[::1] entities,
+                 const uint8_t[::1] records):
+        same(header.shape[0], 208)
+        shape(entries.shape[0], entries.shape[1], entries.shape[0], 40)
+        same(entities.shape[0] % 8, 0)
+        self.arrays = (header, entries, entities, records)
+        self.c = baash_window(
+            header=&header[0], entries=&entries[0, 0], entities=&entities[0], records=&records[0],
+            entry_count=entries.shape[0], entity_count=entities.shape[0] // 8, records_bytes=records.shape[0])
+
+    def room(self):
+        """(transactions, words of scratch)"""
+        cdef size_t transactions = 0, words = 0
+        baash_window_room(&transactions, &words, &self.c)
+        return transactions, words
+
+    def check(self, uint8_t[:, ::1] info, uint8_t[:, ::1] ids, uint8_t[:, ::1] entities, uint64_t[::1] work,
+              uint32_t block_size, uint64_t seed, int kernel):
+        """(transactions, valid blocks, reason, bad index, whole)"""
+        cdef baash_window_verdict verdict
+        cdef int status
+        shape(info.shape[0], info.shape[1], info.shape[0], 64)
+        shape(ids.shape[0], ids.shape[1], info.shape[0], 32)
+        shape(entities.shape[0], entities.shape[1], info.shape[0], 32)
+        with nogil:
+            status = baash_window_check(&verdict, <baash_transaction_info *> &info[0, 0], &ids[0, 0], &entities[0, 0],
+                                        info.shape[0], &work[0], work.shape[0], &self.c, block_size, seed, kernel)
+        check(status)
+        return verdict.transactions, verdict.valid_blocks, verdict.reason, verdict.bad_index, verdict.whole != 0
+
+
+def tally(uint32_t[::1] decided, uint8_t[::1] outcome, uint64_t[:, ::1] dissent, const uint32_t[:, ::1] prefixes,
           const uint8_t[:, ::1] present, const uint32_t[::1] quorums, const uint32_t[::1] block_counts):
     cdef size_t at = 0, windows = prefixes.shape[0], members = prefixes.shape[1]
     cdef int status
     same(present.shape[0], windows)
     same(present.shape[1], members)
+    shape(dissent.shape[0], dissent.shape[1], windows, (members + 63) // 64)
     for length in (decided.shape[0], outcome.shape[0], quorums.shape[0], block_counts.shape[0]):
         same(length, windows)
     with nogil:
-        status = baash_tally_count(&decided[0], &outcome[0], &at, &prefixes[0, 0], &present[0, 0], &quorums[0],
-                                   &block_counts[0], windows, members)
+        status = baash_tally_count(&decided[0], &outcome[0], &dissent[0, 0], &at, &prefixes[0, 0], &present[0, 0],
+                                   &quorums[0], &block_counts[0], windows, members)
     check(status, at)
 
 

@@ -70,12 +70,7 @@ class Batch:
 
 def scan(records: np.ndarray) -> tuple[Batch, Reason, int]:
     """(batch of the well-formed records from the first, reason and index of the first bad one or NONE, n)."""
-    info, reason, at = kernels.scan(records, None)
-    if len(info):
-        ids = kernels.transaction_ids(records, info)
-        entities = kernels.entity_hashes(records, info)
-    else:
-        ids = entities = np.zeros((0, 32), dtype=np.uint8)
+    info, ids, entities, reason, at = kernels.read(records)
     return Batch(records, info, ids, entities), Reason(reason), at
 
 

@@ -210,7 +210,7 @@ class Rank:
             failure = error
         elapsed = time.monotonic() - begun
         if failure is not None and not self.leads:
-            self._speak_for_the_dead(service, failure)
+            self._speak_for_the_dead(service, failure, elapsed, begun - started)
             return
         if store is not None:
             store.close(orderly=failure is None and not (service and service.lost_nodes))
@@ -312,7 +312,30 @@ class Rank:
                 report.add_counts(counts, fields.pop("counts"))
                 tally.add(fields)
         interrupted = bool(service and service.interrupted)
-        fields = report.build(
+        fields = self._report(service, counts, failure, elapsed, startup, store)
+        try:
+            if service is not None:
+                self._write_checkpoint(service)
+        except BaashError as error:
+            failure = failure or error
+        try:
+            if self.options.report is not None:
+                report.write(self.options.report, fields)
+        except BaashError as error:
+            failure = failure or error
+        code = failure.exit_code if failure else Interrupted.exit_code if interrupted else 0
+        self.progress("status", {"exit_code": code, "error": str(failure) if failure else "", "report": fields})
+
+    def _report(
+        self,
+        service: Service | None,
+        counts: dict[str, Any],
+        failure: BaashError | None,
+        elapsed: float,
+        startup: float,
+        store: Store | None,
+    ) -> dict[str, Any]:
+        return report.build(
             self.options,
             self.view,
             service,
@@ -327,23 +350,22 @@ class Rank:
             writer=store.name if store else self.options.writer,
             notes=[*(self.opened.notes if self.opened else []), *(store.notes if store else [])],
         )
-        try:
-            if failure is None and service is not None:
-                self._write_checkpoint(service)
-            if self.options.report is not None:
-                report.write(self.options.report, fields)
-        except BaashError as error:
-            failure = failure or error
-        code = failure.exit_code if failure else Interrupted.exit_code if interrupted else 0
-        self.progress("status", {"exit_code": code, "error": str(failure) if failure else "", "report": fields})
 
-    def _speak_for_the_dead(self, service: Service | None, failure: BaashError) -> None:
+    def _speak_for_the_dead(self, service: Service | None, failure: BaashError, elapsed: float, startup: float) -> None:
         """The leading rank cannot say how it went: the lowest living one does, the others only leave."""
         dead = {n.rank for n in self.view.nodes if service and n.node in service.lost_nodes}
         if self.leader_rank not in dead:
             raise failure
-        if self.transport.rank == min(set(range(self.transport.size)) - dead):
-            self.progress("status", {"exit_code": failure.exit_code, "error": str(failure)})
+        if self.transport.rank != min(set(range(self.transport.size)) - dead):
+            return
+        fields = self._report(service, {}, failure, elapsed, startup, None)
+        try:
+            report.fill_from_ledger(fields, self.options.ledger, self.view)
+            if self.options.report is not None:
+                report.write(self.options.report, fields)
+        except BaashError as error:
+            fields["notes"].append(str(error))
+        self.progress("status", {"exit_code": failure.exit_code, "error": str(failure), "report": fields})
 
     def _mpi_versions(self) -> dict[str, str]:
         return {} if self.meeting.world is None else self.meeting.world.versions()

@@ -14,6 +14,7 @@ from typing import Any
 import baash
 from baash import kernels
 from baash.errors import BaashError, StorageError
+from baash.ledger.reader import Ledger
 from baash.options import RunOptions
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.plan import Log
@@ -138,6 +139,25 @@ def build(
         "exit_reason": reason,
         "exit_code": failure.exit_code if failure else 130 if interrupted else 0,
     }
+
+
+def fill_from_ledger(fields: dict[str, Any], folder: Path, view: View) -> None:
+    """Into a report by a rank that did not lead: what this view committed, as the ledger says. Raises LedgerError."""
+    with Ledger(folder) as ledger:
+        mine = [r for r in ledger.rounds if r.view.view == view.view]
+        before = ledger.rounds[len(ledger.rounds) - len(mine) - 1].record if len(mine) < len(ledger.rounds) else None
+        blocks, transactions = ledger.block_total, ledger.transaction_total
+        committed = transactions - (int(before["transaction_total"]) if before is not None else 0)
+        fields["transactions"].update(offered=None, committed=committed, duplicates=None)
+        fields.update(
+            blocks=blocks - (int(before["block_total"]) if before is not None else 0),
+            rounds=len(mine),
+            block_total=blocks,
+            transaction_total=transactions,
+            head=ledger.head.hex() if blocks else None,
+            transactions_per_second=round(committed / fields["elapsed_s"], 1) if fields["elapsed_s"] else 0.0,
+        )
+    fields["notes"].append("the leading rank died: what was committed is read from the ledger, its own counts are lost")
 
 
 def write(path: Path, fields: Mapping[str, Any]) -> None:

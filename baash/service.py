@@ -167,6 +167,7 @@ class Service:
         self._ready: deque[tuple[int, Event | Offer]] = deque()
         self._told_ended = False
         self._next_tick = self._next_progress = 0
+        self._said: dict[str, str] = {}  # the last text of each kind of note
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -309,7 +310,9 @@ class Service:
                     self._ready.append((node, self._read_shared(effect)))
                 case Report(kind, text):
                     self.tally.reports[kind] += 1
-                    self._progress("note", {"note": kind, "text": text})
+                    if text != self._said.get(kind):  # what is tried again and again is said once
+                        self._said[kind] = text
+                        self._progress("note", {"note": kind, "text": text})
                 case Fail(error, text):
                     raise getattr(errors, error)(text)
                 case Stop():

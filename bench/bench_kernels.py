@@ -1,70 +1,22 @@
-"""How fast the kernels are: ``pytest bench/bench_kernels.py`` (smoke size), ``BAASH_BENCH=full`` for sizes that mean something.
+"""How fast the kernels are that do more than hash: records, rules, tables, votes.
 
-Throughput is bytes hashed, or items, by the time of the best round; hashlib, one message at a time, stands beside the kernels. One
-thread, data in memory, seed 1. ``--benchmark-json FILE`` writes what was measured with the CPU and the kernel.
+``pytest bench/bench_kernels.py`` (smoke size), ``BAASH_BENCH=full`` for sizes that mean something.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import statistics
 import time
 from typing import Any
 
 import numpy as np
 import pytest
+from measure import DEFAULT, FULL, ITEMS, RANDOM, READY, named, run
 
+from baash import batch as batches
 from baash import kernels
-from baash.records import ANY_VERSION
-
-FULL = os.environ.get("BAASH_BENCH") == "full"
-BYTES = 8 << 20 if FULL else 64 << 10
-ITEMS = 100_000 if FULL else 1_000
-READY = [kernel.name for kernel in kernels.available() if kernel.state == "ready"]
-RANDOM = np.random.default_rng(1)
-
-
-def run(benchmark: Any, work: Any, unit: str, amount: int, **more: Any) -> Any:
-    """Measure ``work`` and note ``amount`` of ``unit`` a second."""
-    result = benchmark.pedantic(work, rounds=7 if FULL else 2, warmup_rounds=1)
-    if benchmark.stats:  # none under --benchmark-disable
-        benchmark.extra_info.update({f"{unit}_per_s": amount / benchmark.stats.stats.min, "full": FULL, **more})
-    return result
-
-
-@pytest.mark.parametrize("size", [64, 100, 1000, 16384])
-@pytest.mark.parametrize("kernel", [*READY, "hashlib"])
-def test_sha256(benchmark: Any, kernel: str, size: int) -> None:
-    benchmark.group = f"sha256 {size} bytes"
-    count = max(BYTES // size, 4)
-    data = RANDOM.integers(0, 256, count * size, dtype=np.uint8)
-    starts, lengths = np.arange(count) * size, np.full(count, size)
-    if kernel == "hashlib":
-        messages = [data[start : start + size].tobytes() for start in starts]
-        run(benchmark, lambda: [hashlib.sha256(m).digest() for m in messages], "bytes", count * size, kernel=kernel)
-    else:
-        run(
-            benchmark,
-            lambda: kernels.sha256_spans(data, starts, lengths, kernel=kernel),
-            "bytes",
-            count * size,
-            kernel=kernel,
-        )
-
-
-@pytest.mark.parametrize("kernel", READY)
-@pytest.mark.parametrize("size", [4, ITEMS])
-def test_merkle_roots(benchmark: Any, kernel: str, size: int) -> None:
-    leaves = RANDOM.integers(0, 256, (ITEMS, 32), dtype=np.uint8)
-    offsets = np.append(np.arange(0, ITEMS, size), ITEMS)
-    run(benchmark, lambda: kernels.merkle_roots(leaves, offsets, kernel=kernel), "leaves", ITEMS, kernel=kernel)
-
-
-@pytest.mark.parametrize("kernel", READY)
-def test_log_append(benchmark: Any, kernel: str) -> None:
-    leaves = RANDOM.integers(0, 256, (ITEMS, 32), dtype=np.uint8)
-    frontier = np.zeros((64, 32), dtype=np.uint8)
-    run(benchmark, lambda: kernels.log_append(frontier, 0, leaves, kernel=kernel), "leaves", ITEMS, kernel=kernel)
+from baash.protocol.windows import block_offsets, entities_digest, entries_of
+from baash.records import ANY_VERSION, WINDOW
 
 
 def records_of(payload_bytes: int) -> Any:
@@ -80,6 +32,67 @@ def test_encode(benchmark: Any) -> None:
 def test_scan(benchmark: Any) -> None:
     records = records_of(200)
     assert len(run(benchmark, lambda: kernels.scan(records), "transactions", ITEMS)[0]) == ITEMS
+
+
+def window_of(count: int, record_bytes: int, block_size: int) -> tuple[Any, Any, Any, Any]:
+    """(header, entries, entity list, records) of a window that creates ``count`` entities with names as YCSB's."""
+    names = b"".join(b"user%019d" % i for i in range(count))
+    payload_bytes = record_bytes - 64 - 24
+    payloads = RANDOM.integers(0, 256, count * payload_bytes, dtype=np.uint8), np.arange(count + 1) * payload_bytes
+    entities = (names, np.arange(count + 1) * 23)
+    batch = batches.scan(kernels.encode(1, np.arange(count), 0, ANY_VERSION, bytes(16), entities, payloads, 0)[0])[0]
+    entries, written, row = (
+        entries_of(batch, block_offsets(count, block_size)),
+        batch.written(),
+        np.zeros(1, dtype=WINDOW),
+    )
+    row["block_count"], row["transaction_count"], row["entity_count"] = len(entries), count, len(written)
+    row["records_bytes"] = batch.records.nbytes
+    root = kernels.merkle_roots(kernels.content_digests(entries, 0), np.array([0, len(entries)]))[0]
+    row["content_root"], row["entities"] = root, np.frombuffer(entities_digest(written), dtype=np.uint8)
+    return row, entries, written, batch.records
+
+
+@pytest.mark.parametrize("kernel", [DEFAULT, *READY])
+@pytest.mark.parametrize("where", ["near", "far"])
+@pytest.mark.parametrize("block_size", [4, 250])
+def test_check_window(benchmark: Any, block_size: int, where: str, kernel: str) -> None:
+    """A window of 4 MB beside the hashes of its records alone, taken by turns: ``of_raw`` is what is left of their rate.
+
+    far: each window is met once, as one that came off the wire (64 MB of them go round); near: always the same.
+    """
+    count = 4_000 if FULL else 200
+    row, entries, written, records = window_of(count, 1_000, block_size)
+    windows = [records.copy() for _ in range((16 if FULL else 2) if where == "far" else 1)]
+    starts, lengths, out = np.arange(count) * 1_000, np.full(count, 1_000), np.empty((count, 32), dtype=np.uint8)
+    raw: list[float] = []
+    own: list[float] = []
+
+    def hashes() -> None:
+        begun = time.perf_counter()
+        for window in windows:
+            kernels.sha256_spans(window, starts, lengths, out=out, kernel=named(kernel))
+        raw.append(time.perf_counter() - begun)
+
+    def check() -> None:
+        begun = time.perf_counter()
+        for window in windows:
+            found = kernels.check_window(row, entries, written, window, block_size, named(kernel))
+            assert found.valid_blocks == len(entries)
+        own.append(time.perf_counter() - begun)
+
+    benchmark.group = f"window of {block_size}-transaction blocks, {where}"
+    benchmark.pedantic(check, setup=hashes, rounds=(25 if where == "far" else 200) if FULL else 2, warmup_rounds=1)
+    ratio = statistics.median(a / b for a, b in zip(raw, own, strict=True))
+    benchmark.extra_info.update(
+        {
+            "of_raw": ratio,
+            "to_reference": ratio,
+            "raw_bytes_per_s": len(windows) * records.nbytes / min(raw),
+            "full": FULL,
+        }
+    )
+    print(f"window, blocks of {block_size}, {where}, {kernel}: {ratio:.3f} of the rate of sha256_spans")
 
 
 @pytest.mark.parametrize("filled", [False, True])

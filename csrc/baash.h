@@ -74,12 +74,19 @@ BAASH_API int baash_sha256_partner(void);
 /* From now on this kernel alone. */
 BAASH_API int baash_sha256_choose(int kernel);
 
+/* 1: `threads` are built in (OpenMP). 0: it is taken, and the caller's thread does everything. */
+BAASH_API int baash_openmp(void);
+
+/* `threads`: so many at most share the work, 1 and up, the caller's among them; the results are those of one. They are
+ * OpenMP's, who keeps them. A child of fork(), which they do not survive, has one. BAASH_E_VALUE: less than 1. */
+
 /* out[count × 32]: hash of data[starts[i] … starts[i] + lengths[i]). Spans may overlap and come in any order. */
 BAASH_API int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
-                                 const uint64_t *starts, const uint64_t *lengths, size_t count, int kernel);
+                                 const uint64_t *starts, const uint64_t *lengths, size_t count, int kernel,
+                                 int threads);
 /* out[count × 32]: hash of data[offsets[i] … offsets[i + 1]); count + 1 ascending offsets. */
 BAASH_API int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes,
-                                 const uint64_t *offsets, size_t count, int kernel);
+                                 const uint64_t *offsets, size_t count, int kernel, int threads);
 /* out[count × 32]: hash of the first row_bytes of each of `count` rows of `stride` bytes; row_bytes <= stride. */
 BAASH_API int baash_sha256_rows(uint8_t *out, const uint8_t *rows, size_t stride, size_t count, size_t row_bytes,
                                 int kernel);
@@ -124,6 +131,12 @@ typedef struct baash_transaction_info {
 BAASH_API int baash_transaction_scan(baash_transaction_info *info, size_t *count, uint64_t *position, int *reason,
                                      size_t capacity, const uint8_t *records, size_t records_bytes);
 
+/* Form and hashes in one pass over the bytes: as baash_transaction_scan, and of every good record its id and the hash of
+ * its entity, ids and entities[capacity × 32]. `at`: of baash_transaction_ids. */
+BAASH_API int baash_transaction_read(baash_transaction_info *info, uint8_t *ids, uint8_t *entities, size_t *count,
+                                     uint64_t *position, int *reason, size_t *at, size_t capacity,
+                                     const uint8_t *records, size_t records_bytes, int kernel);
+
 /* What baash_transaction_sizes and _encode put into unsigned records; entities, payloads and references by count + 1
  * ascending offsets (reference offsets count references). */
 typedef struct baash_transaction_columns {
@@ -163,16 +176,49 @@ BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t 
 BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                                 int kernel);
 
+/* ---- Windows ---- */
+
+/* A window as it came off the wire. None of it is believed, nothing needs to be aligned. */
+typedef struct baash_window {
+    const uint8_t *header; /* 208 bytes, baash.records.WINDOW; cluster, counts, bytes and the two hashes are looked at */
+    const uint8_t *entries; /* entry_count × 40, baash.records.BLOCK_ENTRY */
+    const uint8_t *entities; /* entity_count × 8, the list of short hashes */
+    const uint8_t *records;
+    size_t entry_count, entity_count, records_bytes;
+} baash_window;
+
+typedef struct baash_window_verdict {
+    uint64_t transactions; /* rows of info, ids and entities: all of the window if it is whole, else 0 */
+    uint64_t bad_index; /* the first bad transaction, when there is a reason */
+    uint32_t valid_blocks; /* from the first, as far as form goes */
+    uint16_t reason; /* baash.records.Reason */
+    uint16_t whole; /* 1: every record is one, and every claim holds */
+} baash_window_verdict;
+
+/* How many transactions and words of scratch baash_window_check wants room for: never more than the bytes that came can
+ * need, whatever the header says. */
+BAASH_API int baash_window_room(size_t *transactions, size_t *work_words, const baash_window *window);
+/* What can be said of a window without the state it builds on. In this order: a record that is none; WINDOW_MISMATCH,
+ * when blocks (of 1 … block_size transactions), counts, bytes, roots, content digests, entity list or its digest are not
+ * those of the records; REPLAYED, at the first transaction whose (issuer, sequence) one before it has.
+ * The last leaves the window whole and is not the last word on it: baash_state_check finds it too, and knows the range,
+ * below which the reason is another. info[capacity], ids and entities[capacity × 32] are filled when the window is whole.
+ * `seed`: as under State. BAASH_E_FULL: less room than baash_window_room said. */
+BAASH_API int baash_window_check(baash_window_verdict *verdict, baash_transaction_info *info, uint8_t *ids,
+                                 uint8_t *entities, size_t capacity, uint64_t *work, size_t work_words,
+                                 const baash_window *window, uint32_t block_size, uint64_t seed, int kernel);
+
 /* ---- Votes ---- */
 
 enum { BAASH_VOTE_MISSING = 0, BAASH_VOTE_GIVEN = 1, BAASH_VOTE_NONE = 2 };
 enum { BAASH_TALLY_OPEN = 0, BAASH_TALLY_SETTLED = 1, BAASH_TALLY_FAILED = 2 };
 
-/* decided[windows], status[windows]: see csrc/tally/tally.c. prefixes, present: windows × members, row by row.
+/* decided[windows], status[windows]: see csrc/tally/tally.c. dissent[windows × ⌈members / 64⌉], or NULL: a bit for each
+ * member that gave another prefix than the decided one. prefixes, present: windows × members, row by row.
  * BAASH_E_VALUE: a quorum of 0, or a `present` that is none of BAASH_VOTE_*; *at is the window. */
-BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, size_t *at, const uint32_t *prefixes,
-                                const uint8_t *present, const uint32_t *quorums, const uint32_t *block_counts,
-                                size_t windows, size_t members);
+BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, uint64_t *dissent, size_t *at,
+                                const uint32_t *prefixes, const uint8_t *present, const uint32_t *quorums,
+                                const uint32_t *block_counts, size_t windows, size_t members);
 
 /* ---- State ----
  *

@@ -70,6 +70,7 @@ def _collect(ledger: Path | None) -> dict[str, Any]:
             }
             for k in kernels.available()
         ],
+        "openmp": kernels.openmp(),
         "kernel_demanded": os.environ.get("BAASH_KERNEL"),
         "kernel_refused": demand,
         "hdf5_parallel": bool(library.parallel()),
@@ -108,6 +109,8 @@ def _print(fields: dict[str, Any]) -> None:
     console.print(table)
     if fields["kernel_refused"]:
         console.print(printable(fields["kernel_refused"]))
+    built_in = "built in" if fields["openmp"] else "not built in: a rank hashes in one thread"
+    console.print(f"threads (OpenMP): {built_in}")
     for name, value in fields["mpi"].items():
         console.print(printable(f"mpi {name}: {value}"))
     for name, value in fields["writers"].items():

@@ -7,8 +7,9 @@ survived), so the ranks say themselves how it went: JSON lines on standard outpu
 last ``status`` is the answer. No status means failure, whatever mpirun returns.
 
 The launcher runs in a session of its own, so that Ctrl-C at the terminal reaches this process alone. The first Ctrl-C
-or SIGTERM asks the ranks to drain (SIGUSR1, which mpirun forwards), once they have met; before that, and at the
-second, the job is ended: SIGTERM to the launcher's group, SIGKILL after five seconds. If this process is killed the kernel ends the
+or SIGTERM asks the ranks to drain (SIGUSR1, which mpirun forwards), once they have met; before that, at the second, and
+when nothing is heard for half a minute of ranks that should drain, the job is ended: SIGTERM to the launcher's group,
+SIGKILL after five seconds. If this process is killed the kernel ends the
 launcher, and when that is gone the ranks: nothing survives.
 """
 
@@ -36,6 +37,7 @@ from baash.text import printable, printable_lines
 
 END_S = 5.0  # from SIGTERM to SIGKILL
 GRACE_S = 5.0  # after the status the ranks may take so long to leave
+SILENT_S = 30.0  # whoever leads tells of progress five times a second, also while draining, unless it is stopped
 TAIL_LINES = 40
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -152,15 +154,18 @@ class _Job:
 
     def listen(self, on_progress: Callable[[dict[str, Any]], None] | None) -> None:
         """Until the launcher and its streams have ended, or the job must be ended."""
-        open_streams, forwarded, leave_by = 2, False, float("inf")
+        open_streams, forwarded, leave_by, silent_by = 2, False, float("inf"), float("inf")
         while open_streams:
-            if self.asked > 1 or (self.asked and not self.met) or time.monotonic() > leave_by:
+            if self.asked > 1 or (self.asked and not self.met) or time.monotonic() > min(leave_by, silent_by):
                 return
             if self.failure and not self.met:  # it cannot begin any more, and whoever still waits waits in vain
                 leave_by = min(leave_by, time.monotonic() + END_S)
             if self.drain and self.met and not forwarded:
                 forwarded = True
+                silent_by = time.monotonic() + SILENT_S
                 self._signal(signal.SIGUSR1)
+                if self.asked:
+                    print("baash: finishing what is under way; once more ends it at once", file=sys.stderr, flush=True)
             try:
                 is_out, text = self.heard.get(timeout=0.1)
             except queue.Empty:
@@ -174,6 +179,8 @@ class _Job:
             if event is None:
                 self._remark(text)
                 continue
+            if forwarded:
+                silent_by = time.monotonic() + SILENT_S
             self._note(event)
             if self.status is event:
                 leave_by = time.monotonic() + GRACE_S

@@ -8,21 +8,24 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 
 from baash.kernels.blocks import chain_blocks, content_digests, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
-from baash.kernels.hashing import hash_rows, sha256_batch, sha256_spans
+from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.rules import Applied, apply_transactions, check_transactions
 from baash.kernels.tables import EntityTable, ReplayTable
-from baash.kernels.transactions import encode, entity_hashes, gather, scan, transaction_ids
+from baash.kernels.transactions import encode, entity_hashes, gather, read, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_paths, merkle_root_from_path, merkle_roots
+from baash.kernels.windows import WindowForm, check_window
 
 __all__ = [
     "Applied",
     "EntityTable",
     "KernelInfo",
     "ReplayTable",
+    "WindowForm",
     "apply_transactions",
     "available",
     "chain_blocks",
     "check_transactions",
+    "check_window",
     "content_digests",
     "current",
     "encode",
@@ -35,6 +38,8 @@ __all__ = [
     "merkle_paths",
     "merkle_root_from_path",
     "merkle_roots",
+    "openmp",
+    "read",
     "scan",
     "select",
     "sha256_batch",

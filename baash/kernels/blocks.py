@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from baash import _core
-from baash.kernels.arrays import U1, U4, Bytes, Integers, as_bytes, as_column, as_rows, room_for_hashes
+from baash.kernels.arrays import U1, U4, Bool, Bytes, Integers, as_bytes, as_column, as_rows, room_for_hashes
 from baash.kernels.dispatch import number
 
 ENTRY_BYTES = 40  # records.BLOCK_ENTRY
@@ -36,8 +36,8 @@ def chain_blocks(rows: npt.NDArray[Any], height: int, parent: Bytes, kernel: str
 
 def tally(
     prefixes: npt.NDArray[Any], present: npt.NDArray[Any], quorums: Integers, block_counts: Integers
-) -> tuple[U4, U1]:
-    """Count the votes of many windows: (decided u4 (w), status u1 (w)).
+) -> tuple[U4, U1, Bool]:
+    """Count the votes of many windows: (decided u4 (w), status u1 (w), dissent bool (w, m)).
 
     ``prefixes`` (w, m); ``present`` (w, m): 0 missing (may still come), 1 given, 2 has none to give (said so, is dead, or the
     window has fewer members than the array is wide); ``quorums``, ``block_counts`` (w) or one number.
@@ -46,6 +46,7 @@ def tally(
     falls when more votes come.
     status: 1 settled (quorum reached, and no missing vote can change ``decided``); 2 failed (quorum not reached, and not even if
     all missing votes came); 0 open (everything else). ``csrc/tally/tally.c`` has the reasoning. ValueError: quorum 0.
+    dissent: who gave another prefix (capped at the block count) than the decided one.
     """
     given = np.ascontiguousarray(prefixes, dtype=np.uint32)
     there = np.ascontiguousarray(present, dtype=np.uint8)
@@ -54,5 +55,7 @@ def tally(
     decided = np.empty(len(given), dtype=np.uint32)
     status = np.empty(len(given), dtype=np.uint8)
     needed, caps = as_column(quorums, np.uint32, len(given)), as_column(block_counts, np.uint32, len(given))
-    _core.tally(decided, status, given, there, needed, caps)
-    return decided, status
+    masks = np.empty((len(given), (given.shape[1] + 63) // 64), dtype=np.uint64)
+    _core.tally(decided, status, masks, given, there, needed, caps)
+    bits = np.unpackbits(masks.view(np.uint8), axis=1, count=given.shape[1], bitorder="little")
+    return decided, status, bits.view(np.bool_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from baash.kernels.arrays import (
 )
 from baash.kernels.dispatch import number
 
+RECORD_BYTES_MIN = 72  # a header and an entity of one byte
 _TYPICAL_BYTES = 512  # of a record: the first guess at how many a buffer holds
 
 # Why columns cannot become a record, by number of records.Reason.
@@ -45,19 +47,39 @@ def scan(records: Bytes, limit: int | None = None) -> tuple[npt.NDArray[Any], in
     issuer's key against its id and the signature. Any bytes are legal input.
     """
     buffer = as_bytes(records)
-    most = len(buffer) // 72 + 1  # the smallest record has 72 bytes
+    info, count, reason = _go_through(buffer, limit, (), _core.transaction_scan)
+    return info[0], reason, count
+
+
+def read(records: Bytes, kernel: str | None = None) -> tuple[npt.NDArray[Any], U1, U1, int, int]:
+    """``scan``, ``transaction_ids`` and ``entity_hashes`` in one pass over the bytes: (info, ids, entities, reason, at)."""
+    buffer, which = as_bytes(records), number(kernel)
+    (info, ids, entities), count, reason = _go_through(
+        buffer, None, (32, 32), lambda *arguments: _core.transaction_read(*arguments, which)
+    )
+    return info, ids, entities, reason, count
+
+
+def _go_through(
+    buffer: U1, limit: int | None, widths: tuple[int, ...], step: Callable[..., tuple[int, int, int, bool]]
+) -> tuple[list[npt.NDArray[Any]], int, int]:
+    """Call ``step`` until all is gone through, in ever larger columns: info, and hashes of ``widths``."""
+    most = len(buffer) // RECORD_BYTES_MIN + 1
     most = most if limit is None else min(most, max(limit, 0))
-    info = np.empty(min(most, len(buffer) // _TYPICAL_BYTES + 16), dtype=TRANSACTION_INFO)
+    rows = min(most, len(buffer) // _TYPICAL_BYTES + 16)
+    columns: list[U1] = [np.empty((rows, width), dtype=np.uint8) for width in (TRANSACTION_INFO.itemsize, *widths)]
     count, position, reason, full = 0, 0, 0, True
     while full:
-        room = info.view(np.uint8).reshape(-1, TRANSACTION_INFO.itemsize)
-        count, position, reason, full = _core.transaction_scan(room, count, position, buffer)
-        if not full or len(info) == most:
+        count, position, reason, full = step(*columns, count, position, buffer)
+        if not full or rows == most:
             break
-        larger = np.empty(min(most, 2 * len(info)), dtype=TRANSACTION_INFO)
-        larger[:count] = info[:count]
-        info = larger
-    return (info[:count] if 2 * count > len(info) else info[:count].copy()), reason, count
+        rows = min(most, 2 * rows)
+        larger = [np.empty((rows, column.shape[1]), dtype=np.uint8) for column in columns]
+        for to, column in zip(larger, columns, strict=True):
+            to[:count] = column[:count]
+        columns = larger
+    filled = [column[:count] if 2 * count > rows else column[:count].copy() for column in columns]
+    return [filled[0].reshape(-1).view(TRANSACTION_INFO), *filled[1:]], count, reason
 
 
 def encode(

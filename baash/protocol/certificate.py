@@ -142,7 +142,7 @@ def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> 
         return wrong
     members = len(certificate.members)
     need = 1 if certificate.decider is Decider.STORAGE_VALIDATOR else view.parameters.quorum_of(members)
-    decided, status = quorum.count(prefixes, need, int(window["block_count"]))
+    decided, status, _ = quorum.count(prefixes, need, int(window["block_count"]))
     if enclosed:
         return "the enclosed votes had sufficed" if status == quorum.SETTLED else None
     if sum(p is not None for p in prefixes) < need:

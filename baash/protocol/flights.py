@@ -2,8 +2,9 @@
 
 Theory. Votes are prefixes; the recount has three answers. *Settled*: no vote that is missing could change what is decided.
 *Open*: wait. Neither, and nobody left who could answer in time: a new attempt with one more node, up to c times, and then
-the storage validator, who looks at the shared ledger alone. A window lost from block p on gives back what follows p; a
-transaction is rejected only on the word of more than f validators, or of the storage validator.
+the storage validator, who looks at the shared ledger alone. Silence may be slowness, so every attempt stays open, and the first
+that its votes settle decides; nobody is given up for silence while somebody alive still owes a vote. A window lost from block p
+on gives back what follows p; a transaction is rejected only on the word of more than f validators, or of the storage validator.
 
   in flight (attempt 0 … c, appeal) → settled → taken into a round
 """
@@ -43,6 +44,19 @@ class Limits:
     vote_timeout_ns: int = 5_000_000_000
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One attempt: who was asked, and what they answered so far."""
+
+    decider: Decider
+    attempt: int
+    members: tuple[int, ...]
+    hash: bytes
+    insufficient: np.ndarray | None  # of an appeal: certificate of the votes before it
+    votes: dict[int, np.ndarray] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)  # whom it was sent to: not the dead, and not those that hang
+
+
 @dataclass
 class Flight:
     """A window on its way."""
@@ -51,15 +65,10 @@ class Flight:
     lot: Lot
     delta: Delta
     before: list[Window]
-    members: list[int]
     sent_ns: int
-    deadline_ns: int
-    attempt: int = 0
-    decider: Decider = Decider.MEMBERS
-    attempt_hash: bytes = b""
-    votes: dict[int, np.ndarray] = field(default_factory=dict)
+    deadline_ns: int = 0
+    asks: list[Ask] = field(default_factory=list)  # all still open; the last is the newest
     holders: set[int] = field(default_factory=set)
-    insufficient: np.ndarray | None = None  # certificate of the votes before an appeal
     prefix: int | None = None  # decided
     put_back: Lot | None = None
     certificate: Certificate | None = None
@@ -111,9 +120,9 @@ class Flights:
     def launch(self, window: Window, lot: Lot, delta: Delta, members: list[int], now_ns: int) -> list[Effect]:
         """Send a window to its first members."""
         before = [f.window for f in self.by_number.values()]
-        flight = Flight(window, lot, delta, before, members, now_ns, 0)
+        flight = Flight(window, lot, delta, before, now_ns)
         self.by_number[window.number] = flight
-        out = self._ask(flight, now_ns)
+        out = self._ask(flight, Decider.MEMBERS, 0, members, now_ns)
         if all(m in self._members.dead for m in members):
             out += self._try_again(flight, now_ns)
         return out
@@ -132,66 +141,75 @@ class Flights:
         flight = self.by_number.get(message.a)
         if message.sections[0].nbytes != VOTE.itemsize:
             raise PeerError("VOTE message without one vote")
-        if flight is None or flight.prefix is not None or message.sender in flight.votes:
+        if flight is None or flight.prefix is not None:
             return []  # late: the window is decided
         vote = rows(message.sections[0], VOTE)[0].copy()
-        if message.sender not in flight.members:
-            raise PeerError(f"a vote by node {message.sender}, which is not in the sub-cluster")
-        if vote["attempt"].tobytes() != flight.attempt_hash:
-            return []  # of an attempt before this one
-        if not quorum.genuine(vote, self.view.nodes[message.sender], flight.attempt_hash):
+        ask = next((a for a in flight.asks if a.hash == vote["attempt"].tobytes()), None)
+        if ask is None or message.sender not in ask.members:
+            raise PeerError(f"a vote by node {message.sender}, which was not asked")
+        if message.sender in ask.votes:
+            return []
+        if not quorum.genuine(vote, self.view.nodes[message.sender], ask.hash):
             raise PeerError(f"the vote of node {message.sender} is not signed by it")
-        flight.votes[message.sender] = vote
+        ask.votes[message.sender] = vote
         self.votes += 1
         self.votes_by_node[message.sender] = self.votes_by_node.get(message.sender, 0) + 1
         if int(vote["answer"]) != Answer.PREFIX:
             flight.holders.discard(message.sender)  # it has not judged the window, and will need it again
-        return self._tally(flight, now_ns)
+        return self._tally(flight, ask, now_ns)
 
-    def _tally(self, flight: Flight, now_ns: int) -> list[Effect]:
-        """Settle the window, leave it open, or try again when nobody who could answer is left."""
+    def _tally(self, flight: Flight, ask: Ask, now_ns: int) -> list[Effect]:
+        """Settle the window, leave it open, or try again when nobody who could answer the newest attempt is left."""
         blocks = len(flight.window.entries)
         prefixes = [
             int(v["prefix"]) if v is not None and int(v["answer"]) == Answer.PREFIX else None
-            for v in (flight.votes.get(m) for m in flight.members)
+            for v in (ask.votes.get(m) for m in ask.members)
         ]
-        if flight.decider is Decider.STORAGE_VALIDATOR:
-            need = 1
-        else:
-            need = self.view.parameters.quorum_of(len(flight.members))
-        decided, status = quorum.count(prefixes, need, blocks)
-        outstanding = [m for m in flight.members if m not in flight.votes and m not in self._members.dead]
+        appeal = ask.decider is Decider.STORAGE_VALIDATOR
+        need = 1 if appeal else self.view.parameters.quorum_of(len(ask.members))
+        decided, status, others = quorum.count(prefixes, need, blocks)
         if status == quorum.SETTLED:
-            return self._settle(flight, decided, now_ns)
-        if outstanding:
+            outvoted = [
+                Report(
+                    "outvoted",
+                    f"window {flight.window.number}: node {ask.members[i]} gave {prefixes[i]} blocks, not {decided}",
+                )
+                for i in others
+            ]
+            return [*outvoted, *self._settle(flight, ask, decided, now_ns)]
+        if ask is not flight.asks[-1] or self._owes(ask):
             return []
         return self._try_again(flight, now_ns)
 
-    def _settle(self, flight: Flight, prefix: int, now_ns: int) -> list[Effect]:
+    def _owes(self, ask: Ask) -> bool:
+        """Whether a living member has not voted yet."""
+        return any(m not in ask.votes and m not in self._members.dead for m in ask.members)
+
+    def _settle(self, flight: Flight, ask: Ask, prefix: int, now_ns: int) -> list[Effect]:
         window = flight.window
-        order = sorted(flight.votes)
-        votes = np.array([flight.votes[n] for n in order], dtype=VOTE)
+        order = sorted(ask.votes)
+        votes = np.array([ask.votes[n] for n in order], dtype=VOTE)
         flight.prefix = prefix
         flight.encoded = certificates.encode(
             window.row,
-            flight.decider,
-            flight.attempt,
-            flight.members,
+            ask.decider,
+            ask.attempt,
+            ask.members,
             window.entries,
             votes,
             prefix,
-            flight.insufficient,
+            ask.insufficient,
         )
         flight.certificate = certificates.decode(flight.encoded)
-        if flight.attempt == 0 and flight.decider is Decider.MEMBERS:  # else it measures our own patience
+        if len(flight.asks) == 1:  # else it measures our own patience
             took = now_ns - flight.sent_ns
             self._usual_ns = took if not self._usual_ns else (7 * self._usual_ns + took) // 8
         if prefix == len(window.entries):
             self._fruitless = 0
             return []
-        return self._split(flight, prefix, votes)
+        return self._split(flight, ask, prefix, votes)
 
-    def _split(self, flight: Flight, prefix: int, votes: np.ndarray) -> list[Effect]:
+    def _split(self, flight: Flight, ask: Ask, prefix: int, votes: np.ndarray) -> list[Effect]:
         """Lost from block ``prefix`` on: reject the transaction at fault, put the rest back."""
         self.lost_windows += 1
         window = flight.window
@@ -203,7 +221,7 @@ class Flights:
                 what = (int(vote["bad_index"]), int(vote["reason"]))
                 blamed[what] = blamed.get(what, 0) + 1
         (index, reason), support = max(blamed.items(), key=lambda x: x[1], default=((first, int(Reason.INTERNAL)), 0))
-        honest = support > self.view.parameters.faults or flight.decider is Decider.STORAGE_VALIDATOR
+        honest = support > self.view.parameters.faults or ask.decider is Decider.STORAGE_VALIDATOR
         back = np.arange(first, len(flight.lot))
         number = window.number
         if honest and reason < Reason.WINDOW_MISMATCH and first <= index < last:
@@ -230,7 +248,7 @@ class Flights:
         out: list[Effect] = []
         for flight in list(self.by_number.values()):
             if flight.prefix is None and now_ns > flight.deadline_ns:
-                silent = [m for m in flight.members if m not in flight.votes]
+                silent = [m for m in flight.asks[-1].members if m not in flight.asks[-1].votes]
                 out.append(
                     Report("vote_timeout", f"window {flight.window.number}: no vote in time from nodes {silent}")
                 )
@@ -244,35 +262,26 @@ class Flights:
         self._members.dead |= nodes
         out: list[Effect] = []
         for flight in list(self.by_number.values()):
-            if flight.prefix is None and any(m in nodes and m not in flight.votes for m in flight.members):
-                out += self._tally(flight, now_ns)
+            ask = flight.asks[-1]
+            if flight.prefix is None and any(m in nodes and m not in ask.votes for m in ask.members):
+                out += self._tally(flight, ask, now_ns)
         return out
 
     def _try_again(self, flight: Flight, now_ns: int) -> list[Effect]:
-        """One more node; after c of them, the storage validator; after that the run cannot go on."""
-        if flight.decider is Decider.STORAGE_VALIDATOR:
-            storage = flight.members[0]
-            if storage in self._members.dead or flight.votes or now_ns - flight.sent_ns > PATIENCE_NS:
-                return [Fail("QuorumLost", self._hopeless(flight))]
-            flight.deadline_ns = now_ns + 2 * self._timeout_ns()
-            return []  # slow, not dead: it reads the whole ledger
-        fresh = self._members.draw(1, flight.members, idle_only=False)
-        self.retries += 1
-        if flight.attempt < self.view.parameters.replacements and fresh:
-            flight.attempt += 1
-            flight.members.append(fresh[0])
-        elif self.view.storage is not None and self.view.storage.node not in self._members.dead:
+        """One more node; after c of them, the storage validator; after that, patience, or the run cannot go on."""
+        last, storage = flight.asks[-1], self.view.storage
+        fresh = self._members.draw(1, last.members, idle_only=False)
+        if last.decider is Decider.MEMBERS and last.attempt < self.view.parameters.replacements and fresh:
+            self.retries += 1
+            return self._ask(flight, Decider.MEMBERS, last.attempt + 1, [*last.members, fresh[0]], now_ns)
+        if last.decider is Decider.MEMBERS and storage is not None and storage.node not in self._members.dead:
+            self.retries += 1
             self.appeals += 1
-            order = sorted(flight.votes)
-            votes = np.array([flight.votes[n] for n in order], dtype=VOTE)
-            window = flight.window
-            flight.insufficient = certificates.encode(
-                window.row, Decider.MEMBERS, flight.attempt, flight.members, window.entries, votes, 0
-            )
-            flight.decider, flight.members, flight.attempt = Decider.STORAGE_VALIDATOR, [self.view.storage.node], 0
-        else:
-            return [Fail("QuorumLost", self._hopeless(flight))]
-        return self._ask(flight, now_ns)
+            return self._ask(flight, Decider.STORAGE_VALIDATOR, 0, [storage.node], now_ns)
+        if now_ns - flight.sent_ns <= PATIENCE_NS and any(map(self._owes, flight.asks)):
+            flight.deadline_ns = now_ns + 2 * self._timeout_ns()  # a storage validator reads the whole ledger
+            return [send for ask in flight.asks[-2:] for send in self._tell(flight, ask, now_ns)]
+        return [Fail("QuorumLost", self._hopeless(flight))]
 
     def _hopeless(self, flight: Flight) -> str:
         return (
@@ -281,29 +290,43 @@ class Flights:
             "everything acknowledged is in the ledger, run again to continue it"
         )
 
-    def _ask(self, flight: Flight, now_ns: int) -> list[Effect]:
-        """Send the window to its members: with content to those who do not hold it."""
-        window, members = flight.window, flight.members
-        flight.votes = {}
-        flight.attempt_hash = certificates.attempt_hash(window.hash, flight.decider, flight.attempt, members)
+    def _ask(self, flight: Flight, decider: Decider, attempt: int, members: list[int], now_ns: int) -> list[Effect]:
+        """Begin an attempt."""
+        window = flight.window
+        insufficient = None
+        if decider is Decider.STORAGE_VALIDATOR:
+            last = flight.asks[-1]
+            votes = np.array([last.votes[n] for n in sorted(last.votes)], dtype=VOTE)
+            insufficient = certificates.encode(
+                window.row, Decider.MEMBERS, last.attempt, last.members, window.entries, votes, 0
+            )
+        hashed = certificates.attempt_hash(window.hash, decider, attempt, members)
+        ask = Ask(decider, attempt, tuple(members), hashed, insufficient)
+        flight.asks.append(ask)
         flight.deadline_ns = now_ns + self._timeout_ns()
-        living = [m for m in members if m not in self._members.dead and not self._members.hangs(m)]
-        for node in living:
-            self._members.asked(node, now_ns)
+        return self._tell(flight, ask, now_ns)
+
+    def _tell(self, flight: Flight, ask: Ask, now_ns: int) -> list[Effect]:
+        """Send the window to members that were not sent it yet and can take it; with content if they do not hold it."""
+        fit = [m for m in ask.members if m not in self._members.dead and not self._members.hangs(m)]
+        fresh = [m for m in fit if m not in ask.told]
+        ask.told.update(fresh)
         out: list[Effect] = []
         for content in (True, False):
-            to = tuple(m for m in living if (m in flight.holders) != content)
+            to = tuple(m for m in fresh if (m in flight.holders) != content)
             if to:
                 data = windows.message(
                     self.view,
                     self.node,
-                    window,
-                    flight.decider,
-                    flight.attempt,
-                    members,
+                    flight.window,
+                    ask.decider,
+                    ask.attempt,
+                    ask.members,
                     flight.before,
                     content=content,
                 )
                 out.append(Send(to, data))
-        flight.holders.update(living)
+        for node in fresh:
+            self._members.asked(node, now_ns)
+        flight.holders.update(fresh)
         return out

@@ -47,11 +47,14 @@ def genuine(vote: np.ndarray, voter: Node, attempt: bytes) -> bool:
     )
 
 
-def count(prefixes: list[int | None], quorum: int, block_count: int) -> tuple[int, int]:
-    """(decided prefix, OPEN | SETTLED | OUT_OF_REACH) of one window; None: has not voted, or has no answer."""
+def count(prefixes: list[int | None], quorum: int, block_count: int) -> tuple[int, int, list[int]]:
+    """(decided prefix, OPEN | SETTLED | OUT_OF_REACH, places of those who gave another prefix) of one window.
+
+    None: has not voted, or has no answer.
+    """
     row = np.array([[0 if p is None else p for p in prefixes]], dtype=np.uint32)
     present = np.array([[p is not None for p in prefixes]], dtype=np.uint8)
-    decided, status = kernels.tally(
+    decided, status, dissent = kernels.tally(
         row, present, np.array([quorum], dtype=np.uint32), np.array([block_count], dtype=np.uint32)
     )
-    return int(decided[0]), int(status[0])
+    return int(decided[0]), int(status[0]), np.flatnonzero(dissent[0]).tolist()

@@ -206,6 +206,9 @@ class Validator:
         if number != self._chain.number:
             raise PeerError(f"window {number} committed, {self._chain.number} expected")
         kept = self._verdicts.pop(digest, None)
+        if kept is not None and prefix and not len(kept[1].batch):
+            # refused as a whole here, carried by the others: what came may be another content than the header's
+            self._unjudged[digest], kept = kept[0], None
         if kept is None or kept[1].prefix < prefix:
             self._examine(proof, digest, prefix)
         delta = None

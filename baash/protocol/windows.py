@@ -3,7 +3,8 @@
 Theory. A window's header commits to its blocks (content root), to the entities it writes (a sorted list of short
 hashes) and to the window before it in its cluster. Windows in flight at the same time write different entities, so the
 verdict on one never depends on what becomes of another; the lists are what lets a validator check that without the
-other windows' bytes. ``judge`` takes nobody's word: every hash, root, list and rule is computed from the records.
+other windows' bytes. ``judge`` takes nobody's word: every hash, root and list is computed from the records by one call of
+``kernels.check_window``, and then every rule is held against the state.
 """
 
 from __future__ import annotations
@@ -205,7 +206,10 @@ def received(message: Message) -> Received:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a validator found: how many blocks are valid, and the first transaction that is not."""
+    """What a validator found: how many blocks are valid, and the first transaction that is not.
+
+    ``batch`` is empty when the window was refused as a whole: then nothing is known of its bytes.
+    """
 
     prefix: int
     reason: Reason
@@ -216,33 +220,11 @@ class Verdict:
 
 def judge(view: View, window: Received, state: State, locked: Sequence[np.ndarray]) -> Verdict:
     """Recompute everything a window claims. ``locked``: sorted short hashes written by windows in flight before it."""
-    batch, reason, at = batches.scan(window.records)
-    row, cluster = window.row, int(window.row["cluster"])
-    ends = np.cumsum(window.entries["count"], dtype=np.int64)
-    if reason is not Reason.NONE:
-        return Verdict(0, reason, at, batch, None)
-    offsets = np.append(np.zeros(1, dtype=np.int64), ends)
-    if (
-        not len(batch)
-        or len(batch) != int(row["transaction_count"])
-        or int(offsets[-1]) != len(batch)
-        or (window.entries["count"] == 0).any()
-        or len(window.entries) != int(row["block_count"])
-        or window.records.nbytes != int(row["records_bytes"])
-        or (window.entries["count"] > view.parameters.block_size).any()
-    ):
-        return Verdict(0, Reason.WINDOW_MISMATCH, 0, batch, None)
-    entries = entries_of(batch, offsets)
-    root = kernels.merkle_roots(kernels.content_digests(entries, cluster), np.array([0, len(entries)]))[0]
-    written = batch.written()
-    if (
-        entries.tobytes() != window.entries.tobytes()
-        or root.tobytes() != row["content_root"].tobytes()
-        or len(written) != int(row["entity_count"])
-        or not np.array_equal(written, window.entities)
-        or entities_digest(written) != row["entities"].tobytes()
-    ):
-        return Verdict(0, Reason.WINDOW_MISMATCH, 0, batch, None)
+    row, size = window.row, view.parameters.block_size
+    found = kernels.check_window(row.tobytes(), window.entries, window.entities, window.records, size)
+    if not found.whole:
+        return Verdict(0, Reason(found.reason), found.bad_index, batches.EMPTY, None)
+    batch, cluster = Batch(window.records, found.info, found.ids, found.entities), int(row["cluster"])
     reasons, delta = state.check(batch)
     short = batch.short_hashes
     reasons = np.where(reasons == 0, _conflicts(batch, short, locked), reasons)
@@ -252,8 +234,9 @@ def judge(view: View, window: Received, state: State, locked: Sequence[np.ndarra
             reasons[index] = Reason.BAD_SIGNATURE
     bad = np.flatnonzero(reasons)
     if not len(bad):
-        return Verdict(len(entries), Reason.NONE, 0, batch, delta)
+        return Verdict(found.valid_blocks, Reason.NONE, 0, batch, delta)
     first = int(bad[0])
+    ends = np.cumsum(window.entries["count"], dtype=np.int64)
     prefix = int(np.searchsorted(ends, first, side="right"))
     return Verdict(prefix, Reason(int(reasons[first])), first, batch, None)
 

@@ -1,12 +1,15 @@
-/* The three shapes of a batch: spans, ascending offsets, rows. All bounds are checked here, before a kernel runs. */
+/* The three shapes of a batch: spans, ascending offsets, rows. All bounds are checked here, before a kernel or a thread
+ * runs. */
 #include "sha256.h"
 
-enum { OFFSETS_CHUNK = 4096 }; /* many, so that a long message among short ones does not end up alone in each */
-
 int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *starts,
-                       const uint64_t *lengths, size_t count, int kernel) {
+                       const uint64_t *lengths, size_t count, int kernel, int threads) {
     if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
+    }
+    if (threads < 1) {
+        *at = 0;
+        return BAASH_E_VALUE;
     }
     for (size_t i = 0; i < count; i++) {
         if (lengths[i] > data_bytes || starts[i] > data_bytes - lengths[i]) {
@@ -14,7 +17,7 @@ int baash_sha256_spans(uint8_t *out, size_t *at, const uint8_t *data, size_t dat
             return BAASH_E_RANGE;
         }
     }
-    baash_sha256_hash(out, data, starts, lengths, count, kernel);
+    baash_sha256_share_out(out, &(baash_sha256_messages){data, starts, lengths, count}, kernel, threads);
     return BAASH_OK;
 }
 
@@ -37,22 +40,19 @@ static int check_offsets(size_t *at, const uint64_t *offsets, size_t count, size
 }
 
 int baash_sha256_batch(uint8_t *out, size_t *at, const uint8_t *data, size_t data_bytes, const uint64_t *offsets,
-                       size_t count, int kernel) {
-    uint64_t lengths[OFFSETS_CHUNK];
+                       size_t count, int kernel, int threads) {
     if (!baash_sha256_usable(kernel)) {
         return BAASH_E_KERNEL;
+    }
+    if (threads < 1) {
+        *at = 0;
+        return BAASH_E_VALUE;
     }
     int status = check_offsets(at, offsets, count, data_bytes);
     if (status) {
         return status;
     }
-    for (size_t done = 0; done < count; done += OFFSETS_CHUNK) {
-        size_t n = count - done < OFFSETS_CHUNK ? count - done : OFFSETS_CHUNK;
-        for (size_t i = 0; i < n; i++) {
-            lengths[i] = offsets[done + i + 1] - offsets[done + i];
-        }
-        baash_sha256_hash(out + 32 * done, data, offsets + done, lengths, n, kernel);
-    }
+    baash_sha256_share_out(out, &(baash_sha256_messages){data, offsets, NULL, count}, kernel, threads);
     return BAASH_OK;
 }
 

@@ -55,13 +55,14 @@ enum { KERNELS = sizeof table / sizeof table[0] };
 static _Atomic int chosen = 0, partner = -1;
 
 static void set(kernel *k, baash_kernel_state state, const char *reason) {
-    k->info.state = state;
+    k->info.state = (int)state;
     k->info.reason = reason;
 }
 
 int baash_sha256_init(uint32_t cpu_mask) {
     uint32_t bits = baash_cpu_bits() & cpu_mask;
     int best = -1, single = -1;
+    baash_sha256_settle();
     for (int i = 0; i < KERNELS; i++) {
         kernel *k = &table[i];
         if (!k->hash) {

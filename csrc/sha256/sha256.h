@@ -56,6 +56,17 @@ int baash_sha256_usable(int kernel);
 /* Hashes spans that were checked, by a kernel that can run. */
 void baash_sha256_hash(uint8_t *out, const uint8_t *data, const uint64_t *starts, const uint64_t *lengths, size_t count,
                        int kernel);
+/* Messages that were checked: spans, or (lengths NULL) what lies between count + 1 ascending offsets. */
+typedef struct baash_sha256_messages {
+    const uint8_t *data;
+    const uint64_t *starts, *lengths;
+    size_t count;
+} baash_sha256_messages;
+
+/* Hashes them in up to so many threads; csrc/sha256/shares.c. */
+void baash_sha256_share_out(uint8_t *out, const baash_sha256_messages *messages, int kernel, int threads);
+/* This process is the one that may use threads, if no other was before. */
+void baash_sha256_settle(void);
 /* See baash_sha256_nodes_fn. */
 void baash_sha256_nodes(uint8_t *const *to, const uint8_t *const *from, size_t count, int kernel);
 

@@ -5,6 +5,9 @@
 #include "sha256.h"
 
 #if defined(__aarch64__)
+#if defined(__clang__) && __clang_major__ < 16 && !defined(__ARM_FEATURE_SHA2)
+#define __ARM_FEATURE_SHA2 1 /* or its header hides what an attribute allows (llvm-project issue 56480) */
+#endif
 #include <arm_neon.h>
 
 #if defined(__clang__)

@@ -12,6 +12,9 @@
  *   FAILED   given + missing < quorum: there will be no quorum with these members
  *   OPEN     everything else
  *
+ * A member dissents when the prefix it gave is not the decided one, by the votes at hand: bit i of a window's mask. Whether
+ * it lies or the others do is not for the count to say.
+ *
  * For p <= block_count, at_least(p) >= q says that the q-th largest given prefix is p or more. So `decided` is the
  * quorum-th largest of the given prefixes, and `reachable` the same with each missing vote taken as block_count. */
 #include "../baash.h"
@@ -34,8 +37,21 @@ static uint32_t ranked(const uint32_t *prefixes, const uint8_t *present, size_t 
     return best;
 }
 
-int baash_tally_count(uint32_t *decided, uint8_t *status, size_t *at, const uint32_t *prefixes, const uint8_t *present,
-                      const uint32_t *quorums, const uint32_t *block_counts, size_t windows, size_t members) {
+static void mark_dissent(uint64_t *mask, const uint32_t *prefixes, const uint8_t *present, size_t members, uint32_t cap,
+                         uint32_t decided) {
+    for (size_t i = 0; i < members; i += 64) {
+        uint64_t bits = 0;
+        for (size_t j = i; j < members && j < i + 64; j++) {
+            uint32_t prefix = prefixes[j] < cap ? prefixes[j] : cap;
+            bits |= (uint64_t)(present[j] == BAASH_VOTE_GIVEN && prefix != decided) << (j - i);
+        }
+        mask[i / 64] = bits;
+    }
+}
+
+int baash_tally_count(uint32_t *decided, uint8_t *status, uint64_t *dissent, size_t *at, const uint32_t *prefixes,
+                      const uint8_t *present, const uint32_t *quorums, const uint32_t *block_counts, size_t windows,
+                      size_t members) {
     for (size_t w = 0; w < windows; w++, prefixes += members, present += members) {
         uint32_t given = 0, missing = 0, quorum = quorums[w], cap = block_counts[w];
         int known = 1;
@@ -49,6 +65,9 @@ int baash_tally_count(uint32_t *decided, uint8_t *status, size_t *at, const uint
             return BAASH_E_VALUE;
         }
         decided[w] = ranked(prefixes, present, members, cap, quorum);
+        if (dissent) {
+            mark_dissent(dissent + w * ((members + 63) / 64), prefixes, present, members, cap, decided[w]);
+        }
         if ((uint64_t)given + missing < quorum) {
             status[w] = BAASH_TALLY_FAILED;
         } else if (given < quorum) {

@@ -19,7 +19,7 @@ static void test_vectors(FILE *file) {
             uint8_t *exact = memcpy(room(bytes), message, bytes);
             uint64_t start = 0, length = bytes;
             if (baash_sha256_usable(k)) {
-                CHECK(baash_sha256_spans(hash, &at, exact, bytes, &start, &length, 1, k) == BAASH_OK);
+                CHECK(baash_sha256_spans(hash, &at, exact, bytes, &start, &length, 1, k, 1) == BAASH_OK);
                 CHECK(memcmp(hash, expected, 32) == 0);
             }
             free(exact);
@@ -41,11 +41,11 @@ static void test_ragged(void) {
         for (size_t i = 0; i < count; i++) {
             starts[i] = draw(&seed) % (bytes + 1);
             lengths[i] = draw(&seed) % (bytes - starts[i] + 1);
-            CHECK(baash_sha256_spans(one + 32 * i, &at, data, bytes, starts + i, lengths + i, 1, 0) == BAASH_OK);
+            CHECK(baash_sha256_spans(one + 32 * i, &at, data, bytes, starts + i, lengths + i, 1, 0, 1) == BAASH_OK);
         }
         for (int k = BAASH_CHOSEN; k < kernels(); k++) {
             if (baash_sha256_usable(k)) {
-                CHECK(baash_sha256_spans(hashes, &at, data, bytes, starts, lengths, count, k) == BAASH_OK);
+                CHECK(baash_sha256_spans(hashes, &at, data, bytes, starts, lengths, count, k, 1) == BAASH_OK);
                 CHECK(memcmp(hashes, one, 32 * count) == 0);
             }
         }
@@ -53,18 +53,62 @@ static void test_ragged(void) {
     }
 }
 
+/* Enough work for many shares, with one message as large as all others together, at every place where it matters. */
+static void test_threads(void) {
+    enum { COUNT = 20000, HUGE_AT_ENDS = 3 };
+    const size_t places[HUGE_AT_ENDS] = {0, COUNT / 3, COUNT - 1};
+    uint64_t seed = 2, *offsets = room(8 * (COUNT + 1)), *lengths = room(8 * COUNT);
+    uint8_t *one = room(32 * COUNT), *many = room(32 * COUNT);
+    for (int round = 0; round < HUGE_AT_ENDS; round++) {
+        size_t at = 9;
+        offsets[0] = 5;
+        for (size_t i = 0; i < COUNT; i++) {
+            lengths[i] = i == places[round] ? COUNT * 50 : draw(&seed) % 100;
+            offsets[i + 1] = offsets[i] + lengths[i];
+        }
+        size_t bytes = offsets[COUNT];
+        uint8_t *data = room(bytes);
+        for (size_t i = 0; i < bytes; i++) {
+            data[i] = (uint8_t)(i % 251);
+        }
+        CHECK(baash_sha256_batch(one, &at, data, bytes, offsets, COUNT, 0, 1) == BAASH_OK);
+        for (int threads = 1; threads <= 4; threads++) {
+            for (int k = BAASH_CHOSEN; k < kernels(); k++) {
+                if (baash_sha256_usable(k)) {
+                    memset(many, 0, 32 * COUNT);
+                    CHECK(baash_sha256_batch(many, &at, data, bytes, offsets, COUNT, k, threads) == BAASH_OK);
+                    CHECK(memcmp(one, many, 32 * COUNT) == 0);
+                    memset(many, 0, 32 * COUNT);
+                    CHECK(baash_sha256_spans(many, &at, data, bytes, offsets, lengths, COUNT, k, threads) == BAASH_OK);
+                    CHECK(memcmp(one, many, 32 * COUNT) == 0);
+                }
+            }
+        }
+        size_t first = 0;
+        while (offsets[first + 1] < bytes) {
+            first++;
+        }
+        CHECK(baash_sha256_spans(many, &at, data, bytes - 1, offsets, lengths, COUNT, 0, 4) == BAASH_E_RANGE);
+        CHECK(at == first);
+        free(data);
+    }
+    free(offsets), free(lengths), free(one), free(many);
+}
+
 static void test_bounds(void) {
     uint8_t data[8] = {0}, out[96];
     uint64_t starts[] = {0, 8, 4}, lengths[] = {8, 0, 5}, huge[] = {0, UINT64_MAX, 2};
     uint64_t descending[] = {0, 4, 3}, beyond[] = {0, 4, 9};
     size_t at = 9;
-    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 3, BAASH_CHOSEN) == BAASH_E_RANGE && at == 2);
-    CHECK(baash_sha256_spans(out, &at, data, 8, huge, lengths, 2, BAASH_CHOSEN) == BAASH_E_RANGE && at == 1);
-    CHECK(baash_sha256_spans(out, &at, data, 8, starts, huge, 2, BAASH_CHOSEN) == BAASH_E_RANGE && at == 1);
-    CHECK(baash_sha256_batch(out, &at, data, 8, descending, 2, BAASH_CHOSEN) == BAASH_E_ORDER && at == 1);
-    CHECK(baash_sha256_batch(out, &at, data, 8, beyond, 2, BAASH_CHOSEN) == BAASH_E_RANGE && at == 1);
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 3, BAASH_CHOSEN, 1) == BAASH_E_RANGE && at == 2);
+    CHECK(baash_sha256_spans(out, &at, data, 8, huge, lengths, 2, BAASH_CHOSEN, 1) == BAASH_E_RANGE && at == 1);
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, huge, 2, BAASH_CHOSEN, 1) == BAASH_E_RANGE && at == 1);
+    CHECK(baash_sha256_batch(out, &at, data, 8, descending, 2, BAASH_CHOSEN, 1) == BAASH_E_ORDER && at == 1);
+    CHECK(baash_sha256_batch(out, &at, data, 8, beyond, 2, BAASH_CHOSEN, 1) == BAASH_E_RANGE && at == 1);
     CHECK(baash_sha256_rows(out, data, 4, 2, 5, BAASH_CHOSEN) == BAASH_E_VALUE);
-    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 2, kernels()) == BAASH_E_KERNEL);
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 2, BAASH_CHOSEN, 0) == BAASH_E_VALUE && at == 0);
+    CHECK(baash_sha256_batch(out, &at, data, 8, starts, 1, BAASH_CHOSEN, -1) == BAASH_E_VALUE && at == 0);
+    CHECK(baash_sha256_spans(out, &at, data, 8, starts, lengths, 2, kernels(), 1) == BAASH_E_KERNEL);
 }
 
 /* Kernels that are wrong in ways that real ones are. */
@@ -148,17 +192,33 @@ static void test_selection(void) {
     CHECK(baash_sha256_init(UINT32_MAX) == BAASH_OK);
 }
 
+/* One line for who compares machines (make ctest-cpus). */
+static void say_what_ran(void) {
+    baash_kernel_info info, partner;
+    CHECK(baash_sha256_init(UINT32_MAX) == BAASH_OK && baash_sha256_info(&info, baash_sha256_chosen()) == BAASH_OK);
+    int few = baash_sha256_info(&partner, baash_sha256_partner()) == BAASH_OK;
+    printf("chosen %s%s%s; ready", info.name, few ? "+" : "", few ? partner.name : "");
+    for (int k = 0; baash_sha256_info(&info, k) == BAASH_OK; k++) {
+        if (info.state == BAASH_KERNEL_READY) {
+            printf(" %s", info.name);
+        }
+    }
+    printf("; %s OpenMP\n", baash_openmp() ? "with" : "without");
+}
+
 int main(int argc, char **argv) {
     uint8_t hash[32], empty[1] = {0};
     uint64_t nothing = 0;
     size_t at;
-    CHECK(baash_sha256_spans(hash, &at, empty, 0, &nothing, &nothing, 1, BAASH_CHOSEN) == BAASH_OK);
+    CHECK(baash_sha256_spans(hash, &at, empty, 0, &nothing, &nothing, 1, BAASH_CHOSEN, 1) == BAASH_OK);
     CHECK(hash[0] == 0xe3); /* the portable kernel works before init */
     test_selection();
     FILE *file = open_vectors(argc, argv, "sha256.txt");
     test_vectors(file);
     fclose(file);
     test_ragged();
+    test_threads();
     test_bounds();
+    say_what_ran();
     return 0;
 }

@@ -81,9 +81,20 @@ def ranks_of(mark: str) -> dict[int, int]:
     return found
 
 
-def rank_without_coordinator(ledger: Path, draw: random.Random) -> int:
+def nodes_of(ledger: Path) -> list[dict[str, Any]]:
+    """The nodes of the ledger's first view."""
     text = (ledger / "view-000000").read_text().split("\n", 1)[1].split("\n\n")[0]
-    nodes = json.loads(text)["nodes"]
+    nodes: list[dict[str, Any]] = json.loads(text)["nodes"]
+    return nodes
+
+
+def rank_with_coordinator(ledger: Path) -> int:
+    rank: int = next(n["rank"] for n in nodes_of(ledger) if n["role"] == "coordinator")
+    return rank
+
+
+def rank_without_coordinator(ledger: Path, draw: random.Random) -> int:
+    nodes = nodes_of(ledger)
     led = {n["rank"] for n in nodes if n["role"] == "coordinator"}
     return draw.choice(sorted({n["rank"] for n in nodes} - led))
 
@@ -198,19 +209,37 @@ def test_what_is_killed_outright_leaves_a_ledger_that_goes_on(
         run.kill()
         run.communicate()
     else:
-        text = (ledger / "view-000000").read_text().split("\n", 1)[1].split("\n\n")[0]
-        led = next(n["rank"] for n in json.loads(text)["nodes"] if n["role"] == "coordinator")
-        os.kill(ranks_of(mark)[led], signal.SIGKILL)
+        os.kill(ranks_of(mark)[rank_with_coordinator(ledger)], signal.SIGKILL)
         code, _, err = end(run)
         assert code == 16 and err.count("the coordinator of cluster 0 died") == 1, err
     deadline = time.monotonic() + 5
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not marked(mark)
-    before = verified(baash, ledger)["transactions"]
+    found = verified(baash, ledger)
+    before = found["transactions"]
+    if victim == "coordinator":  # a survivor reports what the ledger says
+        report = json.loads(ledger.with_suffix(".json").read_text())
+        assert report["exit_code"] == 16 and report["transactions"]["committed"] == before > 0
+        assert report["head"] == found["head"] and report["blocks"] == found["blocks"]
     code, _, err = end(load(baash, ledger, before + 3000))
     assert code == 0, err
     assert verified(baash, ledger)["transactions"] == before + 3000
+
+
+def test_ctrl_c_ends_a_run_whose_coordinator_is_stopped(baash: Baash, mark: str, tmp_path: Path) -> None:
+    """It cannot drain and does not say so: after a while without a word it is ended, and the next run goes on."""
+    ledger = tmp_path / "ledger"
+    run = load(baash, ledger, 2_000_000)
+    until_committing(ledger)
+    os.kill(ranks_of(mark)[rank_with_coordinator(ledger)], signal.SIGSTOP)
+    run.send_signal(signal.SIGINT)
+    code, _, err = end(run)
+    assert code == 130 and "once more ends it at once" in err, err
+    assert not marked(mark)
+    before = verified(baash, ledger)["transactions"]
+    code, _, err = end(load(baash, ledger, before + 1000))
+    assert code == 0, err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system can be mounted by root alone")
@@ -226,7 +255,9 @@ def test_a_full_disk_ends_the_run_and_nothing_else(baash: Baash, mark: str, tmp_
     try:
         code, _, err = end(load(baash, ledger, 200_000, "--report", tmp_path / "report.json"))
         assert code == 9 and "no space is left" in err and "Traceback" not in err, (code, err)
+        assert err.count("will be tried again") == 1, err
         assert not marked(mark)
+        assert (ledger / "checkpoint").exists()  # what was acknowledged cannot be cut off unseen
         before = verified(baash, ledger)["transactions"]
         report = json.loads((tmp_path / "report.json").read_text())
         assert report["transactions"]["committed"] == before

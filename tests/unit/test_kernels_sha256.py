@@ -6,7 +6,10 @@ import hashlib
 import itertools
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,15 @@ def cavp(name: str) -> list[tuple[bytes, bytes]]:
     with vectors.open_vector_file(f"hashes/SHA2/{name}.rsp", "r") as file:
         cases = re.findall(r"Len = (\d+)\s+Msg = (\w+)\s+MD = (\w+)", file.read())
     return [(bytes.fromhex(message)[: int(bits) // 8], bytes.fromhex(digest)) for bits, message, digest in cases]
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if no kernel had been chosen yet; afterwards again."""
+    monkeypatch.delenv("BAASH_KERNEL", raising=False)
+    monkeypatch.setattr(dispatch, "_obeyed", False)
+    yield
+    _core.init()
 
 
 @every_kernel
@@ -71,22 +83,89 @@ def test_ragged_spans(kernel: str, data: bytes, spans: list[tuple[int, int]], th
     assert [row.tobytes() for row in hashes] == expected([data[s : s + n] for s, n in inside])
 
 
+@lru_cache(maxsize=1)
+def a_million() -> tuple[np.ndarray, np.ndarray, np.ndarray, bytes]:
+    """Random messages at random places of random bytes: data, starts, lengths, and all hashes by hashlib, one behind the other.
+
+    Half of them have up to four blocks, where padding has its edges, one in a thousand up to 64 KiB.
+    """
+    random, count = np.random.default_rng(20240229), 1_000_000
+    data = random.integers(0, 256, 1 << 20, dtype=np.uint8)
+    most = random.choice([256, 1000, 1 << 16], count, p=[0.5, 0.499, 0.001])
+    lengths = (random.random(count) * (most + 1)).astype(np.uint64)
+    starts = (random.random(count) * (len(data) - lengths + 1)).astype(np.uint64)
+    raw, sha256 = data.tobytes(), hashlib.sha256
+    spans = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+    return data, starts, lengths, b"".join([sha256(raw[start:end]).digest() for start, end in spans])
+
+
 @every_kernel
-def test_threads_give_the_same(kernel: str) -> None:
+def test_a_million_messages(kernel: str) -> None:
+    data, starts, lengths, digests = a_million()
+    assert kernels.sha256_spans(data, starts, lengths, kernel=kernel).tobytes() == digests
+
+
+def test_a_million_messages_on_every_subset_of_features(forgotten: None) -> None:
+    """By the default, which is a pair of kernels: once for each pair that some subset of this CPU's features leads to."""
+    data, starts, lengths, digests = a_million()
+    features = [1 << bit for bit in range(6)]  # BAASH_CPU_*
+    tried = set()
+    for size in range(len(features) + 1):
+        for subset in itertools.combinations(features, size):
+            assert _core.init(sum(subset))
+            if (default := kernels.current()) not in tried:
+                assert kernels.sha256_spans(data, starts, lengths).tobytes() == digests, f"{default} on {subset}"
+                tried.add(default)
+    assert "portable" in tried and len(tried) >= len(READY)
+
+
+@every_kernel
+@pytest.mark.parametrize("longest", [None, 0, 700, 1499])
+def test_threads_give_the_same(kernel: str, longest: int | None) -> None:
+    """Enough work for many shares; once with one message that is longer than all others together."""
     sizes = np.random.default_rng(1).integers(0, 3000, 1500)
+    if longest is not None:
+        sizes[longest] = 3_000_000
     offsets = np.append(0, np.cumsum(sizes))
     data = np.random.default_rng(2).integers(0, 256, offsets[-1], dtype=np.uint8)
     data.flags.writeable = False
     alone = kernels.sha256_batch(data, offsets, kernel=kernel)
     assert alone[77].tobytes() == hashlib.sha256(data[offsets[77] : offsets[78]].tobytes()).digest()
-    out = np.zeros_like(alone)
-    assert kernels.sha256_batch(data, offsets, out=out, kernel=kernel, threads=3) is out
-    assert (out == alone).all()
-    assert (kernels.sha256_spans(data, offsets[:-1], sizes, kernel=kernel, threads=2) == alone).all()
     broken = offsets.copy()
     broken[1200] = broken[1199] - 1
-    with pytest.raises(ValueError, match="1199"):
-        kernels.sha256_batch(data, broken, kernel=kernel, threads=3)
+    for threads in (1, 2, 3, 4, 10**9):
+        out = np.zeros_like(alone)
+        assert kernels.sha256_batch(data, offsets, out=out, kernel=kernel, threads=threads) is out
+        assert (out == alone).all()
+        assert (kernels.sha256_spans(data, offsets[:-1], sizes, kernel=kernel, threads=threads) == alone).all()
+        with pytest.raises(ValueError, match="1199"):
+            kernels.sha256_batch(data, broken, kernel=kernel, threads=threads)
+
+
+FORKED = """
+import os, signal, threading
+import numpy as np
+from baash import kernels
+
+def work():
+    return kernels.sha256_batch(np.zeros(8 << 20, "u1"), np.arange(0, (8 << 20) + 1, 1 << 10), threads=4).tobytes()
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+before, expected = threads(), work()
+assert (threads() > before) == kernels.openmp()
+if not (child := os.fork()):
+    signal.alarm(30)
+    os._exit(work() != expected or threads() != 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_child_of_fork_uses_one_thread() -> None:
+    """libgomp's threads do not survive the fork, and waiting for them would last for ever."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -167,14 +246,6 @@ def test_a_demand_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch, name: str,
     with pytest.raises(KernelUnavailable, match=reason):
         kernels.sha256_batch(b"", [0], kernel=name)
     assert kernels.available()[-1].name == "bad"  # saying what there is needs no kernel
-
-
-@pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if no kernel had been chosen yet; afterwards again."""
-    monkeypatch.setattr(dispatch, "_obeyed", False)
-    yield
-    _core.init()
 
 
 @every_kernel

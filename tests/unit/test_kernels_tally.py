@@ -47,13 +47,23 @@ def test_all_small_worlds(members: int, blocks: int) -> None:
     present = np.select([votes == MISSING, votes == NONE], [0, 2], 1)
     quorums = np.array([quorum for _, quorum in worlds])
     prefixes = np.where(votes < 0, 7, votes)  # what a member without a vote holds must not count
-    decided, status = kernels.tally(prefixes, present, quorums, blocks)
+    decided, status, dissent = kernels.tally(prefixes, present, quorums, blocks)
     for i, (world, quorum) in enumerate(worlds):
         assert (decided[i], status[i]) == brute(world, quorum, blocks), f"votes {world}, quorum {quorum}"
+        assert dissent[i].tolist() == [v >= 0 and min(v, blocks) != decided[i] for v in world]
+
+
+def test_dissent_of_many_members() -> None:
+    """More than one word of a mask."""
+    prefixes = np.full((2, 130), 5)
+    prefixes[0, [0, 63, 64, 129]] = 4
+    decided, status, dissent = kernels.tally(prefixes, np.ones((2, 130)), 87, 5)
+    assert decided.tolist() == [5, 5] and status.tolist() == [SETTLED, SETTLED]
+    assert [np.flatnonzero(row).tolist() for row in dissent] == [[0, 63, 64, 129], []]
 
 
 def test_shapes_and_refusals() -> None:
-    decided, status = kernels.tally(np.zeros((0, 4)), np.zeros((0, 4)), 3, 4)
+    decided, status, _ = kernels.tally(np.zeros((0, 4)), np.zeros((0, 4)), 3, 4)
     assert decided.dtype == np.uint32 and status.dtype == np.uint8 and len(decided) == len(status) == 0
     with pytest.raises(ValueError):
         kernels.tally(np.zeros((1, 4)), np.ones((1, 4)), 0, 4)

@@ -32,9 +32,9 @@ def forge(flights: Flights) -> None:
     """This coordinator settles its windows without asking anybody's opinion."""
     ask = flights._ask
 
-    def settle(flight, now_ns):  # type: ignore[no-untyped-def]
-        effects = ask(flight, now_ns)
-        flights._settle(flight, len(flight.window.entries), now_ns)
+    def settle(flight, decider, attempt, members, now_ns):  # type: ignore[no-untyped-def]
+        effects = ask(flight, decider, attempt, members, now_ns)
+        flights._settle(flight, flight.asks[-1], len(flight.window.entries), now_ns)
         return effects
 
     flights._ask = settle  # type: ignore[method-assign]
@@ -118,3 +118,27 @@ def test_stopped_validators_are_left_alone_and_given_up(nodes: int, stopped: int
     assert len(world.committed_ids()) == 4100
     assert not enough or all(kind == Kind.CLOSE for kind in asked[before:])
     assert world.now > 10_000 * MS
+
+
+def test_another_content_under_a_true_header_is_never_applied() -> None:
+    """A node is sent other records than the rest; the window is carried without it, and it must not take what it holds."""
+    world = World(limits=SMALL)
+    victim = world.view.validators(0)[0].node
+
+    def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray:
+        message = open_message(data)
+        if to != victim or message.kind is not Kind.WINDOW or not message.sections[6].nbytes:
+            return data
+        other = data.copy()
+        open_message(other).sections[6][64] ^= 1  # the name of the first entity
+        return other
+
+    world.tamper = tamper
+    world.offer(encode(Operation.CREATE, [f"e{i}" for i in range(300)]))
+    world.end()
+    world.run(ticks=50)
+    assert len(world.committed_ids()) == 300
+    keys = {n: {k.tobytes() for k in world.nodes[n].state.table.items()[0]} for n in world.nodes}
+    assert len(keys[world.coordinators[0].node]) == 300
+    assert keys[victim] <= keys[world.coordinators[0].node]
+    assert any(f"node {victim}" in r.text and "not what their certificate says" in r.text for r in world.reports)

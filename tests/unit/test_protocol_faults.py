@@ -7,7 +7,7 @@ import pytest
 from worlds import World, encode
 
 from baash.protocol import quorum, validator
-from baash.protocol.events import Persist
+from baash.protocol.events import MessageReceived, Persist
 from baash.protocol.flights import Limits
 from baash.protocol.messages import Kind, open_message
 from baash.protocol.messages import encode as encode_message
@@ -87,6 +87,39 @@ def test_a_silent_validator_costs_no_more_than_retries() -> None:
     check_all_committed(world, wanted)
 
 
+@pytest.mark.parametrize("storage", ["slow", "dies", "is dead"])
+def test_slow_members_still_settle_a_window(storage: str) -> None:
+    """All votes come late, after the appeal: members that are alive are waited for, and their votes count."""
+    world = World(limits=SMALL)
+    wanted = load(world)
+    assert world.view.storage is not None
+    last, flights, held = world.view.storage.node, world.coordinators[0].flights, []
+
+    def slow(sender: int, to: int, data: np.ndarray) -> np.ndarray | None:
+        if to == last:
+            return None  # an appeal that is never heard
+        if open_message(data).kind is Kind.VOTE:
+            held.append((to, MessageReceived(data)))
+            return None
+        return data
+
+    world.tamper = slow
+    if storage == "is dead":
+        world.kill(last)
+    world.run(ticks=40)
+    assert world.failed is None and world.committed_ids() == []
+    assert (flights.appeals > 0) == (storage != "is dead")
+    if storage == "dies":
+        world.kill(last)
+        world.run(ticks=20)
+        assert world.failed is None
+    world.tamper = lambda sender, to, data: data
+    world.queue.extend(held)
+    world.run(ticks=300)
+    check_all_committed(world, wanted)
+    assert not any(report.kind == "bad_message" for report in world.reports)
+
+
 def lying(world: World, liars: set[int], answer: Answer, reason: Reason):  # type: ignore[no-untyped-def]
     def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray:
         message = open_message(data)
@@ -106,6 +139,9 @@ def test_a_liar_is_outvoted(answer: Answer) -> None:
     wanted = load(world)
     world.run(ticks=300)
     check_all_committed(world, wanted)
+    outvoted = [report.text for report in world.reports if report.kind == "outvoted"]
+    assert bool(outvoted) == (answer is Answer.PREFIX)
+    assert all(f"node {validators(world)[0]} gave 0 blocks" in text for text in outvoted)
 
 
 def test_a_liar_and_a_death_reject_nothing() -> None:
