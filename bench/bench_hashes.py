@@ -73,7 +73,7 @@ def test_ragged(benchmark: Any, who: str, mix: str) -> None:
     measure(benchmark, who, lengths_of(mix))
 
 
-@pytest.mark.parametrize("count", [1, 4, 12, 13, 32, 100])
+@pytest.mark.parametrize("count", [1, 4, 14, 15, 32, 100])
 @pytest.mark.parametrize("who", OURS)
 def test_few_messages(benchmark: Any, who: str, count: int) -> None:
     """Where the crossover points of ``csrc/sha256/dispatch.c`` come from."""

@@ -2,7 +2,7 @@
  * batch.
  *
  * A new kernel is a file, a row here and a line in sources.txt. Rows stand in ascending order of measured speed, and
- * the default is the last that is ready. A kernel with many lanes is slow on few messages: with less than `few` of
+ * the default is the last that is ready. A kernel with many lanes is slow on few messages: with less than `from` of
  * them, and for what is left at the end of a batch, the default asks the best kernel that takes them one by one, its
  * partner. A kernel asked for by name does everything itself.
  * What was measured, and the crossover points: docs/performance.md. */
@@ -15,7 +15,7 @@ typedef struct kernel {
     baash_sha256_fn *hash; /* NULL: not built */
     baash_sha256_finish_fn *finish; /* NULL: it takes no single messages */
     baash_sha256_nodes_fn *nodes; /* NULL: as messages of 65 bytes */
-    size_t few;
+    size_t from;
 } kernel;
 
 #if defined(__x86_64__)
@@ -40,14 +40,18 @@ static kernel table[] = {
      baash_sha256_finish_portable,
      NULL,
      0},
-    {{"avx2", BAASH_CPU_AVX2, 8, BAASH_KERNEL_UNTRIED, "not initialised"}, X86_64(avx2), NULL, NULL, 3},
+    {{"avx2", BAASH_CPU_AVX2, 8, BAASH_KERNEL_UNTRIED, "not initialised"}, X86_64(avx2), NULL, NULL, SHA256_AVX2_FROM},
     {{"armv8", BAASH_CPU_ARM_SHA2, 2, BAASH_KERNEL_UNTRIED, "not initialised"},
      AARCH64(armv8),
      AARCH64(finish_armv8),
      NULL,
      0},
     {{"shani", SHANI, 2, BAASH_KERNEL_UNTRIED, "not initialised"}, X86_64(shani), X86_64(finish_shani), NULL, 0},
-    {{"avx512", AVX512, 32, BAASH_KERNEL_UNTRIED, "not initialised"}, X86_64(avx512), NULL, X86_64(nodes_avx512), 13},
+    {{"avx512", AVX512, 32, BAASH_KERNEL_UNTRIED, "not initialised"},
+     X86_64(avx512),
+     NULL,
+     X86_64(nodes_avx512),
+     SHA256_AVX512_FROM},
 };
 
 enum { KERNELS = sizeof table / sizeof table[0] };
@@ -124,7 +128,7 @@ void baash_sha256_hash(uint8_t *out, const uint8_t *data, const uint64_t *starts
     }
     if (!other) {
         k->hash(out, NULL, data, starts, lengths, count);
-    } else if (count < k->few) {
+    } else if (count < k->from) {
         other->hash(out, NULL, data, starts, lengths, count);
     } else {
         baash_sha256_begun begun[SHA256_LANES_MAX];
@@ -137,8 +141,8 @@ enum { NODE_BYTES = 65, NODES_CHUNK = 128 };
 void baash_sha256_nodes(uint8_t *const *to, const uint8_t *const *from, size_t count, int number) {
     const kernel *k = &table[number == BAASH_CHOSEN ? atomic_load(&chosen) : number];
     size_t done = 0;
-    if (k->nodes && (count >= k->few || number != BAASH_CHOSEN)) {
-        done = number == BAASH_CHOSEN && count % SHA256_LANES_MAX < k->few ? count - count % SHA256_LANES_MAX : count;
+    if (k->nodes && (count >= k->from || number != BAASH_CHOSEN)) {
+        done = number == BAASH_CHOSEN && count % SHA256_LANES_MAX < k->from ? count - count % SHA256_LANES_MAX : count;
         k->nodes(to, from, done);
     }
     while (done < count) {

@@ -1,6 +1,7 @@
 /* Many messages side by side, one a lane: what is the same for every instruction set with vectors. Not public.
  *
- * Included once by a kernel's file, which first defines LANES and KERNEL (its target attribute), and behind it
+ * Included once by a kernel's file, which first defines LANES, FROM (with fewer in flight they are handed over where that is
+ * possible) and KERNEL (its target attribute), and behind it
  *   restart(l, fresh)         the initial state in the lanes of a bit mask,
  *   advance_whole(l, blocks)  `blocks` whole blocks in every lane,
  *   advance_edge(l)           one block in every lane, which may end inside of it,
@@ -33,9 +34,6 @@ KERNEL static void advance_whole(lanes *l, uint64_t blocks);
 KERNEL static void advance_edge(lanes *l);
 KERNEL static inline uint64_t ended(const lanes *l);
 KERNEL static inline void emit(lanes *l, uint64_t through);
-
-/* With less than this in flight, messages are handed over where that is possible: docs/performance.md. */
-enum { FEW = LANES * 3 / 8 };
 
 /* Where the messages of a batch lie. */
 typedef struct batch {
@@ -111,7 +109,7 @@ KERNEL static inline size_t run_lanes(uint8_t *out, baash_sha256_begun *begun, c
     l.busy = 0;
     l.constant_for = 0;
     refill(&l, &b, ALL_LANES);
-    while (l.busy && !(begun && l.busy != ALL_LANES && __builtin_popcountll(l.busy) <= FEW)) {
+    while (l.busy && !(begun && l.busy != ALL_LANES && __builtin_popcountll(l.busy) < FROM)) {
         if (l.busy != ALL_LANES) {
             shadow(&l);
         }

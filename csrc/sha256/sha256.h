@@ -20,6 +20,9 @@ typedef struct baash_sha256_begun {
 
 enum { SHA256_LANES_MAX = 32 };
 
+/* With fewer messages than this a kernel that takes them one by one is faster: measured, docs/performance.md. */
+enum { SHA256_AVX2_FROM = 4, SHA256_AVX512_FROM = 15 };
+
 /* Hashes `count` spans of `data`, which is not NULL, already checked to lie inside their buffer. Where begun[SHA256_LANES_MAX] is given,
  * messages may be left in it: so many are returned. With NULL all are hashed, and 0 is returned. */
 typedef size_t baash_sha256_fn(uint8_t *out, baash_sha256_begun *begun, const uint8_t *data, const uint64_t *starts,

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #define LANES 8
+#define FROM SHA256_AVX2_FROM
 #define KERNEL __attribute__((target("avx2")))
 #include "lanes.h"
 

@@ -10,6 +10,7 @@
 #include <immintrin.h>
 
 #define LANES 32
+#define FROM SHA256_AVX512_FROM
 #define KERNEL __attribute__((target("avx512f,avx512bw,avx512vl,bmi,bmi2,lzcnt,popcnt")))
 #include "lanes.h"
 

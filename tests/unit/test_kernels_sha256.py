@@ -216,7 +216,7 @@ def test_the_best_kernel_is_chosen() -> None:
     assert {kernel.name for kernel in table} == {"portable", "avx2", "armv8", "shani", "avx512"} and "portable" in READY
 
 
-@pytest.mark.parametrize("count", [1, 2, 12, 13, 31, 32, 33, 64, 5000])
+@pytest.mark.parametrize("count", [1, 2, 14, 15, 31, 32, 33, 64, 5000])
 def test_default_for_any_number_of_messages(count: int) -> None:
     """The chosen kernel and its partner together; lengths grow and shrink, some messages are much longer."""
     lengths = np.random.default_rng(count).integers(0, 400, count)
