@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The only place where Python meets C: typed memoryviews in, one C call without the GIL, a status to an exception.
 
-Nothing is converted or allocated here, and shapes that belong together are compared because C cannot. ``kernels.py`` and its
-neighbours are what to call.
+Nothing is converted or allocated here, and shapes that belong together are compared because C cannot. The modules of
+``baash.kernels`` are what to call.
 """
 
 cdef dict MESSAGES = {

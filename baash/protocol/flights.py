@@ -3,7 +3,7 @@
 Theory. Votes are prefixes; the recount has three answers. *Settled*: no vote that is missing could change what is decided.
 *Open*: wait. Neither, and nobody left who could answer in time: a new attempt with one more node, up to c times, and then
 the storage validator, who looks at the shared ledger alone. Silence may be slowness, so every attempt stays open, and the first
-that its votes settle decides; nobody is given up for silence while somebody alive still owes a vote. A window lost from block p
+that its votes settle decides; the run goes on, for two minutes, while somebody alive still owes a vote. A window lost from block p
 on gives back what follows p; a transaction is rejected only on the word of more than f validators, or of the storage validator.
 
   in flight (attempt 0 … c, appeal) → settled → taken into a round
