@@ -46,7 +46,7 @@ def key_of(*path: object) -> PrivateKey:
 
 def record(
     operation: Operation,
-    entity: str,
+    entity: str | bytes,
     sequence: int,
     *,
     source: str = "test",
@@ -58,7 +58,7 @@ def record(
     key: PrivateKey | None = None,
 ) -> bytes:
     """One transaction, byte by byte from ``docs/ledger-format.md`` section 3; signed if there is a ``key``."""
-    name = entity.encode()
+    name = entity.encode() if isinstance(entity, str) else entity
     parts = [_pad(name), b"".join(references), _pad(payload)]
     total = 64 + sum(map(len, parts)) + (96 if key else 0)
     issuer = key_issuer(key.public) if key else source_issuer(source)
@@ -164,7 +164,7 @@ class Builder:
     ) -> tuple[certificate.Certificate, np.ndarray]:
         """A certificate of ``batch``; ``storage``: decided by the storage validator over one vote that did not suffice."""
         assert self.view is not None
-        time_ns = START_NS + 1000 * self.log.round + number
+        time_ns = START_NS + 1_000_000 * self.view.view + 1000 * self.log.round + number
         window = windows.form(self.view, cluster, number, previous, self.log.commit, batch, time_ns)
         prefix = len(window.entries) if prefix is None else prefix
         members = [n.node for n in self.view.validators(cluster)[: self.parameters.sub_cluster]]

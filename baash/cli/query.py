@@ -1,32 +1,33 @@
-"""``baash query``: what a ledger says of an entity, a transaction, a block or an issuer. Finding is ``ledger/query.py``'s matter."""
+"""``baash query``: what a ledger says of an entity, a transaction, a block, an issuer or a time. Finding is ``ledger/query.py``'s matter."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import Console, bar, counted
+from baash.cli.screen import bar
+from baash.cli.shown import (
+    SCHEMA_VERSION,
+    fields,
+    headline,
+    moment,
+    nested,
+    print_details,
+    print_json,
+    print_transaction,
+)
 from baash.errors import UsageError
 from baash.ledger.lineage import DEPTH, DEPTH_MAX
-from baash.records import ANY_VERSION, PayloadType
 from baash.text import json_text, printable, readable
 
 if TYPE_CHECKING:
-    from rich.tree import Tree
-
-    from baash.ledger.lineage import Origin
-    from baash.ledger.query import EntityHistory
+    from baash.ledger.lineage import Lineage
+    from baash.ledger.opened import OpenedLedger
+    from baash.ledger.query import EntityHistory, Found, Wanted
     from baash.ledger.reader import Block
     from baash.ledger.transactions import Transaction
-
-SCHEMA_VERSION = 1
-PAYLOAD_SHOWN = 240
 
 
 def query(
@@ -34,8 +35,17 @@ def query(
     entity: Annotated[str, typer.Option(help="Name of an entity, or what follows a / at the end of it.")] = "",
     tx: Annotated[str, typer.Option(metavar="ID", help="Transaction id: 8 or more hex digits.")] = "",
     block: Annotated[int | None, typer.Option(metavar="HEIGHT", help="Height of a block.", min=0)] = None,
+    block_hash: Annotated[str, typer.Option(metavar="HASH", help="Hash of a block: 8 or more hex digits.")] = "",
     issuer: Annotated[str, typer.Option(help="Issuer: 32 hex digits, source:NAME or key:HEX.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    operation: Annotated[str, typer.Option(help="CREATE, UPDATE, USE, RETIRE or NOTE.")] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="In blocks of this time or later.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="In blocks before this time.")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is committed from now on, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; with --follow one a line for each transaction.")
+    ] = False,
     lineage: Annotated[bool, typer.Option(help="With --entity: show what it was made from.")] = True,
     depth: Annotated[
         int, typer.Option(help="With --entity: steps back in what it was made from.", min=1, max=DEPTH_MAX)
@@ -43,100 +53,157 @@ def query(
     limit: Annotated[int, typer.Option(help="Transactions shown, the newest; 0: all.", min=0)] = 100,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Look things up in a ledger: one of --entity, --tx, --block, --issuer.
+    """Look things up in a ledger: --tx, --block or --block-hash; or any of --entity, --issuer, --operation, --since, --until
+    together. With --entity alone (and --until: as it stood before then), its whole history and what it was made from.
+
+    Times are those of blocks, for example 2026-03-01T12:00:00Z, 2026-03-01 (UTC), or nanoseconds since 1970.
 
     Example: baash query ./ledger-demo --entity results/final.h5
     """
+    import baash
     from baash.ledger import query as queries
-    from baash.ledger.reader import Ledger
 
-    if sum((bool(entity), bool(tx), block is not None, bool(issuer))) != 1:
-        raise UsageError("say what to look up: exactly one of --entity, --tx, --block and --issuer")
-    show: Callable[[], None]
-    with Ledger(ledger) as opened, bar("looking", "transactions", enabled=not as_json) as progress:
-        if entity:
-            history = queries.entity(opened, entity, limit=limit, with_lineage=lineage, depth=depth, progress=progress)
-            show = partial(_show_entity, history, as_json, lineage, depth)
-        elif tx:
-            show = partial(_show, [queries.by_id(opened, tx, progress)], 1, as_json)
-        elif block is not None:
-            at, inside = queries.block(opened, block, limit)
-            show = partial(_show_block, at, inside.transactions, as_json)
+    sorts = [bool(tx), block is not None, bool(block_hash), any((entity, issuer, operation, since, until))]
+    if sum(sorts) != 1 and not (follow and not any(sorts)):
+        raise UsageError(
+            "say what to look up: one of --tx, --block and --block-hash, or any of --entity, --issuer, --operation, "
+            "--since and --until"
+        )
+    if follow and any(sorts[:3]):
+        raise UsageError(
+            "--follow goes with --entity, --issuer, --operation and times, not with one transaction or block"
+        )
+    until_ns = time_of(until, "--until")
+    with (
+        bar("reading", "transactions", enabled=not as_json) as progress,
+        baash.open(ledger, progress=progress) as opened,
+    ):
+        if tx:
+            one = opened.transaction(tx)
+            print_found(queries.Found(1, [one]), as_json)
+        elif block is not None or block_hash:
+            at, inside = queries.block(opened.lookup, block if block is not None else block_hash, limit)
+            _print_block(at, inside.transactions, as_json)
+        elif entity and not (issuer or operation or since or follow):
+            history = queries.entity(opened.lookup, entity, limit=limit, until_ns=until_ns)
+            made_from = None
+            if lineage and history.made_by is not None:
+                number = history.version if history.exists else history.version - 1
+                made_from = opened.lineage(history.entity, depth=depth, version=number)
+            _print_entity(history, as_json, lineage, made_from)
         else:
-            found = queries.by_issuer(opened, issuer, limit=limit, progress=progress)
-            show = partial(_show, found.transactions, found.total, as_json)
-    show()
+            wanted = queries.Wanted(
+                queries.resolve(opened.lookup, entity) if entity else None,
+                queries.issuer_id(issuer) if issuer else None,
+                queries.operation_named(operation) if operation else None,
+                time_of(since, "--since"),
+                until_ns,
+            )
+            if follow:
+                _follow(opened, wanted, limit, as_json)
+            else:
+                print_found(queries.find(opened.lookup, wanted, limit=limit), as_json)
+        notes = opened.notes
+    for note in notes:
+        typer.echo(f"note: {printable(note)}", err=True)
 
 
-def _show_entity(history: EntityHistory, as_json: bool, lineage: bool, depth: int) -> None:
+def time_of(text: str, option: str) -> int | None:
+    """Nanoseconds since 1970, None if nothing is said. UsageError."""
+    from baash.sources.times import workflow_time
+
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and len(text) > 8:
+        ns = int(text)
+        if ns < 1 << 64:
+            return ns
+    try:
+        return workflow_time(text)
+    except ValueError:
+        raise UsageError(
+            f"{option} {text!r} is not a time: give one such as 2026-03-01T12:00:00Z, or nanoseconds since 1970"
+        ) from None
+
+
+def print_found(found: Found, as_json: bool) -> None:
     if as_json:
-        versions = [
+        return print_json({"total": found.total, "transactions": [fields(one) for one in found.transactions]})
+    shown = len(found.transactions)
+    if found.total != shown:
+        print(f"{found.total:,} transactions, the newest {shown:,} of them here (--limit 0 shows all)")
+    elif found.total == 0:
+        print("no transactions")
+    for one in found.transactions:
+        print_transaction(one)
+
+
+def _follow(opened: OpenedLedger, wanted: Wanted, limit: int, as_json: bool) -> None:
+    """What fits, the newest ``limit`` first, then what comes, until Ctrl-C."""
+    from baash.ledger import query as queries
+
+    def show(one: Transaction) -> None:
+        if as_json:
+            print(json_text({"schema_version": SCHEMA_VERSION, **fields(one)}), flush=True)
+        else:
+            print_transaction(one)
+            typer.get_text_stream("stdout").flush()
+
+    anything = wanted == queries.Wanted()
+    start = opened.transaction_total
+    if not anything:
+        for one in queries.find(opened.lookup, wanted, limit=limit).transactions:
+            show(one)
+    elif limit and start:
+        for one in opened.transactions_numbered(max(0, start - limit), start):
+            show(one)
+    for one in opened.follow_transactions():
+        if wanted.until_ns is not None and one.time_ns >= wanted.until_ns:
+            return
+        if wanted.fits(one):
+            show(one)
+
+
+def _print_entity(history: EntityHistory, as_json: bool, lineage: bool, made_from: Lineage | None) -> None:
+    if as_json:
+        changes = [
             {
-                **_fields(v.transaction),
-                "version": v.version,
-                "references": [{"id": i.hex(), "entity": None if n is None else readable(n)} for i, n in v.references],
+                **fields(c.transaction),
+                "version": c.version,
+                "references": [{"id": i.hex(), "entity": None if n is None else readable(n)} for i, n in c.references],
             }
-            for v in history.versions
+            for c in history.changes
         ]
         result: dict[str, Any] = {
             "entity": readable(history.entity),
             "exists": history.exists,
             "version": history.version,
             "total": history.total,
-            "transactions": versions,
+            "transactions": changes,
         }
         if lineage:
-            result["made_from"] = [_origin_fields(o) for o in history.made_from]
-            result["left_out"] = history.left_out
-        return _print_json(result)
+            result["made_from"] = nested(made_from, "made_from") if made_from else []
+            result["left_out"] = made_from.left_out if made_from else 0
+        return print_json(result)
     state = f"version {history.version}" if history.exists else f"retired, at version {history.version}"
     print(f"{printable(history.entity)}: {state if history.version else 'never created'}")
-    if history.total > len(history.versions):
-        print(f"({history.total - len(history.versions):,} earlier transactions not shown; --limit 0 shows all)")
-    for v in history.versions:
-        one = v.transaction
-        print(f"\nversion {v.version}  {_line(one)}")
-        _print_details(one, [(i, n) for i, n in v.references])
-    if lineage and history.made_from:
-        from rich.tree import Tree
+    if history.total > len(history.changes):
+        print(f"({history.total - len(history.changes):,} earlier transactions not shown; --limit 0 shows all)")
+    for change in history.changes:
+        print(f"\nversion {change.version}  {headline(change.transaction)}")
+        print_details(change.transaction, change.references)
+    if made_from is not None and made_from.root.next:
+        from baash.cli.lineage import print_tree
 
-        tree = Tree(f"{printable(history.entity)} was made from")
-        for origin in history.made_from:
-            _grow(tree, origin)
         print()
-        Console(width=8192).print(tree)  # a line is as long as its names
-        if history.left_out:
-            what = counted(history.left_out, "origin")
-            print(f"(what {what} of these came from is not shown; --depth {depth + DEPTH} goes further)")
+        print_tree(made_from)
 
 
-def _grow(tree: Tree, origin: Origin) -> None:
-    one = origin.transaction
-    label = f"{printable(one.entity)} ({one.operation.name} {one.id.hex()[:16]})" if one else origin.id.hex()[:16]
-    branch = tree.add(f"{label}, {origin.note}" if origin.note else label)
-    for inner in origin.made_from:
-        _grow(branch, inner)
-
-
-def _show(transactions: list[Transaction], total: int, as_json: bool) -> None:
-    if as_json:
-        return _print_json({"total": total, "transactions": [_fields(one) for one in transactions]})
-    if total != len(transactions):
-        print(f"{total:,} transactions, the newest {len(transactions):,} of them here (--limit 0 shows all)")
-    elif total == 0:
-        print("no transactions")
-    for one in transactions:
-        print(f"\n{printable(one.entity)}\n  {_line(one)}")
-        _print_details(one, [(i, None) for i in one.references])
-
-
-def _show_block(block: Block, transactions: list[Transaction], as_json: bool) -> None:
-    import hashlib
-
-    row, header = block.row, block.row.tobytes()[:112]
-    fields = {
+def _print_block(block: Block, transactions: list[Transaction], as_json: bool) -> None:
+    row = block.row
+    said = {
         "height": block.height,
-        "hash": hashlib.sha256(header).hexdigest(),
+        "hash": block.hash.hex(),
         "parent": row["parent"].tobytes().hex(),
         "content": row["content"].tobytes().hex(),
         "view": int(row["view"]),
@@ -151,80 +218,10 @@ def _show_block(block: Block, transactions: list[Transaction], as_json: bool) ->
         "first_transaction": int(row["first_transaction"]),
     }
     if as_json:
-        return _print_json({**fields, "transactions": [_fields(one) for one in transactions]})
-    for name, value in fields.items():
-        print(f"{name:18} {_time(int(row['time_ns'])) if name == 'time_ns' else value}")
+        return print_json({**said, "transactions": [fields(one) for one in transactions]})
+    for name, value in said.items():
+        print(f"{name:18} {moment(block.time_ns) if name == 'time_ns' else value}")
     for one in transactions:
-        print(f"\n{printable(one.entity)}\n  {_line(one)}")
+        print(f"\n{printable(one.entity)}\n  {headline(one)}")
     if len(transactions) < int(row["count"]):
         print(f"\n({int(row['count']) - len(transactions):,} more; --limit 0 shows all)")
-
-
-def _fields(one: Transaction) -> dict[str, Any]:
-    from baash.ledger.query import payload
-
-    return {
-        "id": one.id.hex(),
-        "number": one.number,
-        "height": one.height,
-        "index": one.index,
-        "operation": one.operation.name,
-        "entity": readable(one.entity),
-        "issuer": one.issuer.hex(),
-        "sequence": one.sequence,
-        "signed": one.signed,
-        "issued_ns": one.issued_ns or None,
-        "block_time_ns": one.time_ns,
-        "expected_version": None if one.expected_version == ANY_VERSION else one.expected_version,
-        "references": [i.hex() for i in one.references],
-        "payload_type": PayloadType(one.payload_type).name if one.payload_type in (0, 1, 2) else one.payload_type,
-        "payload_bytes": len(one.payload),
-        "payload": payload(one),
-    }
-
-
-def _origin_fields(origin: Origin) -> dict[str, Any]:
-    one = origin.transaction
-    return {
-        "id": origin.id.hex(),
-        "entity": readable(one.entity) if one else None,
-        "operation": one.operation.name if one else None,
-        "note": origin.note or None,
-        "made_from": [_origin_fields(o) for o in origin.made_from],
-    }
-
-
-def _line(one: Transaction) -> str:
-    signed = ", signed" if one.signed else ""
-    when = _time(one.issued_ns or one.time_ns)
-    return (
-        f"{one.operation.name}  {when}  block {one.height}  number {one.sequence} of issuer {one.issuer.hex()}{signed}"
-    )
-
-
-def _print_details(one: Transaction, references: list[tuple[bytes, bytes | None]]) -> None:
-    from baash.ledger.query import payload
-
-    print(f"  id        {one.id.hex()}")
-    for id_, name in references:
-        print(f"  refers to {printable(name) + '  ' if name is not None else ''}{id_.hex()[:16]}…")
-    shown = payload(one)
-    if isinstance(shown, dict) and shown.get("kind") == "file":
-        print(printable(f"  file      {shown.get('size')} bytes, SHA-256 {shown.get('sha256')}"))
-        hdf5 = shown.get("hdf5")
-        for item in hdf5.get("datasets") or () if isinstance(hdf5, dict) else ():
-            if not isinstance(item, dict):
-                continue
-            said = " ".join(str(item.get(field)) for field in ("name", "dtype", "shape", "sha256"))
-            print(f"  data set  {printable(said)}")
-    elif shown is not None:
-        text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
-        print(f"  payload   {printable(text if len(text) <= PAYLOAD_SHOWN else text[:PAYLOAD_SHOWN] + '…')}")
-
-
-def _print_json(result: dict[str, Any]) -> None:
-    print(json_text({"schema_version": SCHEMA_VERSION, **result}))
-
-
-def _time(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, tz=timezone.utc).isoformat().replace("+00:00", "Z")

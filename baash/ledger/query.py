@@ -1,40 +1,38 @@
-"""Questions to a ledger: the history of an entity, one transaction, one block, what an issuer sent.
+"""Questions to a ledger: the history of an entity, a transaction, a block, what an issuer sent, what was done when.
 
-Answers are plain data; how they look is the command's matter (``cli/query.py``). Everything is found by going through the
-ledger in bulk (``lookup.py``).
+Answers are plain data; how they look is the commands' matter (``cli/query.py``), where things lie that of ``index.Lookup``:
+each answer costs what it holds, not what the ledger holds. Only names that no transaction bears, which may be misspelt, are compared
+with others by reading some of the ledger.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerError, UsageError
-from baash.ledger.lineage import DEPTH, Origin, lineage
-from baash.ledger.reader import Block, Ledger
-from baash.ledger.transactions import (
-    Index,
-    Progress,
-    Scanned,
-    Transaction,
-    scan_rounds,
-    transaction,
-    transactions_of_block,
-)
+from baash.ledger.reader import Block
+from baash.ledger.transactions import Scanned, Transaction, scan_rounds, transaction, transactions_of_block
 from baash.records import TRANSACTION, Operation, PayloadType, entity_hash, key_issuer, source_issuer
 from baash.text import readable
 
-NAMES_COMPARED = 50_000  # for "did you mean"
-ID_DIGITS_MIN = 8
+if TYPE_CHECKING:
+    from baash.ledger.index.lookup import Lookup
+
+NAMES_COMPARED, ROUNDS_COMPARED = 50_000, 64  # for "did you mean"
+HASH_DIGITS_MIN = 8
 
 
 @dataclass(frozen=True)
-class Version:
+class Change:
     """A transaction of an entity, and the entity's version after it."""
 
     transaction: Transaction
@@ -44,93 +42,129 @@ class Version:
 
 @dataclass(frozen=True)
 class EntityHistory:
+    """``total`` transactions are about the entity; ``changes`` are the newest of them, in order."""
+
     entity: bytes
     exists: bool
     version: int
-    total: int  # transactions about it
-    versions: list[Version]  # the newest ``limit``, in order
-    made_from: list[Origin] = field(default_factory=list)
-    left_out: int = 0  # origins of which what they were made from is not among ``made_from``
+    total: int
+    changes: list[Change]
+    made_by: Transaction | None  # the newest CREATE or UPDATE; None: there is none
 
 
 @dataclass(frozen=True)
 class Found:
-    """Transactions that fit; ``total`` of them, the newest ``limit`` here."""
+    """Transactions that fit; ``total`` of them, the newest here."""
 
     total: int
     transactions: list[Transaction]
 
 
-def entity(
-    ledger: Ledger,
-    name: str,
-    *,
-    limit: int = 0,
-    with_lineage: bool = False,
-    depth: int = DEPTH,
-    progress: Progress | None = None,
-) -> EntityHistory:
+@dataclass(frozen=True)
+class Wanted:
+    """What transactions are looked for; every condition that is given must hold. Times are those of blocks, ns since 1970."""
+
+    entity: bytes | None = None
+    issuer: bytes | None = None
+    operation: Operation | None = None
+    since_ns: int | None = None  # at or after
+    until_ns: int | None = None  # before
+
+    def fits(self, one: Transaction) -> bool:
+        """The same by looking at one transaction."""
+        return (
+            self.entity in (None, one.entity)
+            and self.issuer in (None, one.issuer)
+            and self.operation in (None, one.operation)
+            and (self.since_ns is None or one.time_ns >= self.since_ns)
+            and (self.until_ns is None or one.time_ns < self.until_ns)
+        )
+
+
+def entity(lookup: Lookup, name: str | bytes, *, limit: int = 0, until_ns: int | None = None) -> EntityHistory:
     """The history of an entity: its exact name, or what follows a ``/`` at the end of just one. LedgerError if unknown.
 
-    ``depth``: how many steps of what it was made from are followed.
+    ``limit``: the newest so many (0: all). ``until_ns``: as it stood before that time, by the times of blocks.
     """
-    wanted = name.encode("utf-8", "surrogateescape")
-    found = _of_entity(ledger, wanted, progress)
-    if not found:
-        wanted = _resolve(ledger, wanted)
-        found = _of_entity(ledger, wanted, progress)
-    version, exists, versions = 0, False, []
-    for one in found:
-        if one.writes:
-            version, exists = version + 1, one.operation is not Operation.RETIRE
-        versions.append((one, version))
-    shown = versions[-limit:] if limit else versions
-    index: Index | None = None
-    if with_lineage or any(one.references for one, _ in shown):
-        index = Index(ledger, progress)
+    wanted = resolve(lookup, name)
+    hash_ = entity_hash(wanted)
+    before = None if until_ns is None else _first_at(lookup, hash_, until_ns)
+    total, numbers = lookup.about(hash_, newest=limit, before=before)
+    writes = lookup.writes(hash_)
+    writes = writes if before is None else writes[writes < np.uint64(before)]
+    last = transaction(lookup.ledger, int(writes[-1])) if len(writes) else None
+    exists = last is not None and last.operation is not Operation.RETIRE
+    made_by = last if exists or last is None else transaction(lookup.ledger, int(writes[-2]))
+    versions = np.searchsorted(writes, numbers, side="right").tolist()
     names: dict[bytes, bytes | None] = {}
-    told = [Version(one, number, _named(one, index, names)) for one, number in shown]
-    writes = [one for one in found if one.writes and one.operation is not Operation.RETIRE]
-    made_from, left_out = (
-        lineage(index, writes[-1], depth) if with_lineage and index is not None and writes else ([], 0)
-    )
-    return EntityHistory(wanted, exists, version, len(found), told, made_from, left_out)
+    changes = []
+    for number, version in zip(numbers.tolist(), versions, strict=True):
+        one = transaction(lookup.ledger, number)
+        changes.append(Change(one, version, _named(one, lookup, names)))
+    return EntityHistory(wanted, exists, len(writes), total, changes, made_by)
 
 
-def by_id(ledger: Ledger, prefix: str, progress: Progress | None = None) -> Transaction:
-    """The transaction whose id begins with ``prefix``: at least 8 hex digits, and no other may."""
-    digits = prefix.lower().removeprefix("0x")
-    if not ID_DIGITS_MIN <= len(digits) <= 64 or not set(digits) <= set("0123456789abcdef"):
-        raise UsageError(f"{prefix!r} is not a transaction id: give its first {ID_DIGITS_MIN} to 64 hex digits")
-    numbers = Index(ledger, progress).numbers(digits)
-    if not numbers:
-        raise LedgerError(f"no committed transaction of {ledger.path} has an id that begins with {digits}")
-    if len(numbers) > 1:
-        raise LedgerError(
-            f"{len(numbers)} transactions of {ledger.path} have ids that begin with {digits}: give more digits"
-        )
-    return transaction(ledger, numbers[0])
+def version(lookup: Lookup, name: str | bytes, number: int) -> Transaction:
+    """The transaction that made an entity's version ``number`` (the first is 1). LedgerError if there is none."""
+    wanted = resolve(lookup, name)
+    writes = lookup.writes(entity_hash(wanted))
+    if not 1 <= number <= len(writes):
+        raise LedgerError(f"{readable(wanted)} has no version {number}: {len(writes)} is its newest")
+    return transaction(lookup.ledger, int(writes[number - 1]))
 
 
-def block(ledger: Ledger, height: int, limit: int = 0) -> tuple[Block, Found]:
-    """A block and its transactions (the first ``limit``)."""
-    scanned = transactions_of_block(ledger, height)
+def by_id(lookup: Lookup, prefix: str) -> Transaction:
+    """The transaction whose id begins with ``prefix``: at least 8 hex digits, and no other may. LedgerError, UsageError."""
+    digits = hash_digits(prefix, "a transaction id")
+    number = _only(lookup.by_id(digits), digits, f"transactions of {lookup.ledger.path} have ids")
+    if number is None:
+        raise LedgerError(f"no committed transaction of {lookup.ledger.path} has an id that begins with {digits}")
+    return transaction(lookup.ledger, number)
+
+
+def block(lookup: Lookup, which: int | str, limit: int = 0) -> tuple[Block, Found]:
+    """A block, by its height or the first 8 or more digits of its hash, and its transactions (the first ``limit``)."""
+    if isinstance(which, str):
+        digits = hash_digits(which, "a block hash")
+        height = _only(lookup.blocks_with_hash(digits), digits, f"blocks of {lookup.ledger.path} have hashes")
+        if height is None:
+            raise LedgerError(f"no block of {lookup.ledger.path} has a hash that begins with {digits}")
+    else:
+        height = which
+    scanned = transactions_of_block(lookup.ledger, height)
     count = len(scanned.info)
     made = [scanned.transaction(i) for i in range(min(count, limit or count))]
-    return ledger.block(height), Found(count, made)
+    return lookup.ledger.block(height), Found(count, made)
 
 
-def by_issuer(ledger: Ledger, who: str, *, limit: int = 0, progress: Progress | None = None) -> Found:
-    """What an issuer sent: its id in hex, ``source:NAME``, or ``key:PUBLIC KEY`` in hex."""
-    wanted = np.frombuffer(issuer_id(who), dtype=np.uint8)
-    kept: list[Transaction] = []
-    total = 0
-    for scanned in scan_rounds(ledger, progress):
-        fits = np.flatnonzero((scanned.info["issuer"] == wanted).all(axis=1))
-        total += len(fits)
-        kept += [scanned.transaction(int(i)) for i in (fits[-limit:] if limit else fits)]
-        kept = kept[-limit:] if limit else kept
-    return Found(total, kept)
+def find(lookup: Lookup, wanted: Wanted, *, limit: int = 0) -> Found:
+    """The transactions that fit, in order of the chain; the newest ``limit`` of them (0: all)."""
+    total, numbers = find_numbers(lookup, wanted, limit)
+    return Found(total, [transaction(lookup.ledger, n) for n in numbers.tolist()])
+
+
+def find_numbers(lookup: Lookup, wanted: Wanted, limit: int = 0) -> tuple[int, np.ndarray]:
+    """(how many fit, the numbers (u8, ascending) of the newest ``limit`` of them)."""
+    timed = wanted.since_ns is not None or wanted.until_ns is not None
+    conditions = sum(c is not None for c in (wanted.entity, wanted.issuer, wanted.operation)) + timed
+    if not conditions:
+        raise UsageError("say what to look for: an entity, an issuer, an operation or a time")
+    newest = limit if conditions == 1 else 0
+    sets: list[tuple[int, np.ndarray]] = []
+    if wanted.entity is not None:
+        sets.append(lookup.about(entity_hash(wanted.entity), newest=newest))
+    if wanted.issuer is not None:
+        sets.append(lookup.issued_by(wanted.issuer, newest=newest))
+    if wanted.operation is not None:
+        sets.append(lookup.of_operation(wanted.operation, newest=newest))
+    if timed:
+        numbers = _between(lookup, wanted.since_ns, wanted.until_ns)
+        sets.append((len(numbers), numbers))
+    total, found = sets[0]
+    for _, more in sets[1:]:
+        found = np.intersect1d(found, more, assume_unique=True)
+        total = len(found)
+    return total, found[-limit:] if limit else found
 
 
 def issuer_id(who: str) -> bytes:
@@ -149,6 +183,22 @@ def issuer_id(who: str) -> bytes:
     raise UsageError(
         f"{who!r} is not an issuer: give 32 hex digits, source:NAME, or key: and a public key of 64 hex digits"
     )
+
+
+def operation_named(name: str) -> Operation:
+    """UsageError if there is no such operation."""
+    try:
+        return Operation[name.upper()]
+    except KeyError:
+        raise UsageError(f"{name!r} is not an operation: {', '.join(o.name for o in Operation)}") from None
+
+
+def hash_digits(prefix: str, what: str) -> str:
+    """The digits in lower case. UsageError if ``prefix`` is not the beginning of a hash."""
+    digits = prefix.lower().removeprefix("0x")
+    if not HASH_DIGITS_MIN <= len(digits) <= 64 or not set(digits) <= set("0123456789abcdef"):
+        raise UsageError(f"{prefix!r} is not {what}: give its first {HASH_DIGITS_MIN} to 64 hex digits")
+    return digits
 
 
 def payload(of: Transaction) -> Any:
@@ -174,67 +224,88 @@ def payload(of: Transaction) -> Any:
     return {"bytes": len(raw), "begins_hex": raw[:32].hex()}
 
 
-def _of_entity(ledger: Ledger, name: bytes, progress: Progress | None) -> list[Transaction]:
-    wanted = np.frombuffer(entity_hash(name), dtype=np.uint8)
-    found: list[Transaction] = []
-    for scanned in scan_rounds(ledger, progress):
-        same = scanned.info["entity_bytes"] == len(name)  # cheap, and leaves little to hash
-        candidates = np.flatnonzero(same)
-        hashes = kernels.entity_hashes(scanned.records, np.ascontiguousarray(scanned.info[candidates]))
-        found += [scanned.transaction(int(i)) for i in candidates[(hashes == wanted).all(axis=1)]]
-    return found
-
-
-def _named(one: Transaction, index: Index | None, names: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes | None]]:
-    for id_ in one.references:
-        if id_ not in names and index is not None:
-            found = index.find(id_)
-            names[id_] = found.entity if found else None
-    return [(id_, names.get(id_)) for id_ in one.references]
-
-
-def _resolve(ledger: Ledger, name: bytes) -> bytes:
-    """The one entity whose name ends with ``/name``; else LedgerError with names that are close."""
-    tail = b"/" + name
-    ending: set[bytes] = set()
-    names: set[bytes] = set()
-    for scanned in scan_rounds(ledger):
-        ending |= _ending_with(scanned, tail)
-        if len(names) < NAMES_COMPARED:
-            names |= _names(scanned, NAMES_COMPARED - len(names))
+def resolve(lookup: Lookup, name: str | bytes) -> bytes:
+    """The name itself if any transaction bears it, else the one entity whose name ends with ``/name``. LedgerError names
+    what is close."""
+    wanted = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    if lookup.about(entity_hash(wanted), newest=1)[0]:
+        return wanted
+    shown, path = readable(wanted), lookup.ledger.path
+    tail = b"/" + wanted
+    last = wanted.rpartition(b"/")[2]
+    ending: dict[bytes, None] = {}
+    for number in lookup.named(last).tolist() if last else ():
+        one = transaction(lookup.ledger, number).entity
+        if one.endswith(tail):
+            ending[one] = None
+            if len(ending) > 5:
+                break
     if len(ending) == 1:
-        return ending.pop()
-    shown = readable(name)
+        return next(iter(ending))
     if ending:
         some = ", ".join(sorted(readable(e) for e in ending)[:5])
-        raise LedgerError(f"{len(ending)} entities of {ledger.path} end with /{shown} ({some} …): give the whole name")
+        raise LedgerError(f"several entities of {path} end with /{shown} ({some} …): give the whole name")
+    close = _close(shown, _names(islice(scan_rounds(lookup.ledger), ROUNDS_COMPARED)))
+    hint = f"; close to it: {', '.join(close)}" if close else "; baash query --block 0 shows how names look"
+    raise LedgerError(f"{path} has no entity {shown}{hint}")
+
+
+def _close(shown: str, names: Iterable[bytes]) -> list[str]:
     known = sorted(readable(n) for n in names)
     close = difflib.get_close_matches(shown, known, n=5, cutoff=0.6)
     last_parts = {n.rpartition("/")[2]: n for n in reversed(known)}
     close += [last_parts[p] for p in difflib.get_close_matches(shown.rpartition("/")[2], last_parts, n=5, cutoff=0.7)]
-    hint = (
-        f"; close to it: {', '.join(dict.fromkeys(close))}" if close else "; baash query --block 0 shows how names look"
-    )
-    raise LedgerError(f"{ledger.path} has no entity {shown}{hint}")
+    return list(dict.fromkeys(close))
 
 
-def _ending_with(scanned: Scanned, tail: bytes) -> set[bytes]:
-    long = scanned.info[scanned.info["entity_bytes"] >= len(tail)]
-    if not len(long):
-        return set()
-    size = np.uint64(len(tail))
-    starts = long["start"] + np.uint64(TRANSACTION.itemsize) + long["entity_bytes"].astype(np.uint64) - size
-    ends = kernels.gather(scanned.records, starts, np.full(len(long), size)).reshape(-1, len(tail))
-    return {_name(scanned, one) for one in long[(ends == np.frombuffer(tail, dtype=np.uint8)).all(axis=1)]}
+def _names(scanned: Iterator[Scanned]) -> set[bytes]:
+    names: set[bytes] = set()
+    for some in scanned:
+        hashes = kernels.entity_hashes(some.records, some.info)
+        _, first = np.unique(np.ascontiguousarray(hashes[:, :8]).view("<u8")[:, 0], return_index=True)
+        for info in some.info[np.sort(first)[: NAMES_COMPARED - len(names)]]:
+            start = int(info["start"]) + TRANSACTION.itemsize
+            names.add(some.records[start : start + int(info["entity_bytes"])].tobytes())
+        if len(names) >= NAMES_COMPARED:
+            break
+    return names
 
 
-def _names(scanned: Scanned, limit: int) -> set[bytes]:
-    hashes = kernels.entity_hashes(scanned.records, scanned.info)
-    _, first = np.unique(np.ascontiguousarray(hashes[:, :8]).view("<u8")[:, 0], return_index=True)
-    return {_name(scanned, scanned.info[i]) for i in np.sort(first)[:limit]}
+def _only(found: list[int], digits: str, what: str) -> int | None:
+    if len(found) > 1:
+        raise LedgerError(f"{len(found)} {what} that begin with {digits}: give more digits")
+    return found[0] if found else None
 
 
-def _name(scanned: Scanned, info: np.void) -> bytes:
-    start = int(info["start"]) + TRANSACTION.itemsize
-    name: bytes = scanned.records[start : start + int(info["entity_bytes"])].tobytes()
-    return name
+def _first_at(lookup: Lookup, entity: bytes, until_ns: int) -> int | None:
+    """The number of the entity's first transaction in a block of that time or later; None: all are before it. Blocks of one
+    cluster, and so those about one entity, are in order of time."""
+    numbers = lookup.about(entity)[1].tolist()
+    at = bisect_left(numbers, until_ns, key=lambda n: transaction(lookup.ledger, n).time_ns)
+    return int(numbers[at]) if at < len(numbers) else None
+
+
+def _between(lookup: Lookup, since_ns: int | None, until_ns: int | None) -> np.ndarray:
+    heights = lookup.blocks_between(since_ns or 0, (1 << 64) - 1 if until_ns is None else until_ns)
+    pieces = []
+    for first, after in _stretches(heights):
+        rows = lookup.ledger.rows(first, after)
+        start = int(rows["first_transaction"][0])
+        pieces.append(np.arange(start, int(rows["first_transaction"][-1]) + int(rows["count"][-1]), dtype=np.uint64))
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint64)
+
+
+def _stretches(heights: np.ndarray) -> Iterator[tuple[int, int]]:
+    """[first, after) of each unbroken stretch of ascending heights."""
+    if len(heights):
+        breaks = np.flatnonzero(np.diff(heights) != 1) + 1
+        for part in np.split(heights, breaks):
+            yield int(part[0]), int(part[-1]) + 1
+
+
+def _named(one: Transaction, lookup: Lookup, names: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes | None]]:
+    for id_ in one.references:
+        if id_ not in names:
+            found = lookup.find(id_)
+            names[id_] = found.entity if found else None
+    return [(id_, names[id_]) for id_ in one.references]

@@ -6,6 +6,7 @@ most. Checks places, not signatures, hashes or rules: that is for ``audit.py``.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,12 @@ from baash.ledger.folder import Epoch, Folder
 from baash.ledger.layout import Layout
 from baash.ledger.round import Round, SegmentFile
 from baash.protocol.view import View
-from baash.records import BLOCK_ROW, ZERO_HASH
+from baash.records import BLOCK_HEADER, BLOCK_ROW, ZERO_HASH
 
 OPEN_FILES = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """A block: its row (BLOCK_ROW; the first 112 bytes are the header), its records (u1), the round it lies in."""
 
@@ -35,6 +36,19 @@ class Block:
     row: np.void
     records: np.ndarray
     round: Round
+
+    @property
+    def hash(self) -> bytes:
+        return hashlib.sha256(self.row.tobytes()[: BLOCK_HEADER.itemsize]).digest()
+
+    @property
+    def time_ns(self) -> int:
+        """Of its window, since 1970."""
+        return int(self.row["time_ns"])
+
+    def __len__(self) -> int:
+        """The number of its transactions."""
+        return int(self.row["count"])
 
 
 class Ledger:
@@ -155,6 +169,15 @@ class Ledger:
         at = (int(round.locator["first_block"]) + height - round.first_block) * BLOCK_ROW.itemsize
         rows = round.file.read("block_headers", at, BLOCK_ROW.itemsize).view(BLOCK_ROW)
         return Block(height, rows[0], round.records(rows), round)
+
+    def rows(self, first: int, after: int) -> np.ndarray:
+        """BLOCK_ROW: the rows of the blocks [first, after)."""
+        pieces = [np.zeros(0, dtype=BLOCK_ROW)]
+        while first < after:
+            round = self.round_of(first)
+            pieces.append(round.headers()[first - round.first_block :][: after - first])
+            first += len(pieces[-1])
+        return np.concatenate(pieces)
 
     def blocks(self, first: int = 0, last: int | None = None) -> Iterator[Block]:
         """The blocks [first, last), in order; one round at a time is in memory."""

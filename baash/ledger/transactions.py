@@ -121,6 +121,17 @@ def scan_rounds(ledger: Ledger, progress: Progress | None = None) -> Iterator[Sc
             progress(scanned.first + len(scanned.info), ledger.transaction_total)
 
 
+def scan_blocks(ledger: Ledger, first: int = 0, last: int | None = None) -> Iterator[Scanned]:
+    """The transactions of the blocks [first, last), a round at most at a time. LedgerDamaged where the bytes are not records."""
+    stop = ledger.block_total if last is None else min(last, ledger.block_total)
+    first = max(first, 0)
+    while first < stop:
+        round = ledger.round_of(first)
+        rows = round.headers()[first - round.first_block :][: stop - first]
+        yield _scan(ledger, round, rows, first)
+        first += len(rows)
+
+
 def transaction(ledger: Ledger, number: int) -> Transaction:
     """The ``number``-th transaction of the ledger; reads its block alone."""
     round = ledger.round_of_transaction(number)

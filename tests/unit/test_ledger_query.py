@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,12 @@ import typer
 from ledgers import LEDGER_KEY, Builder, batch_of, key_of, record, small
 from typer.testing import CliRunner
 
+import baash
 from baash.cli.query import query as query_command
 from baash.cli.verify import verify as verify_command
 from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import checkpoint, query
-from baash.ledger.lineage import DEPTH, Origin
-from baash.ledger.reader import Ledger
-from baash.ledger.transactions import Index
 from baash.records import Operation, PayloadType, key_issuer, source_issuer
-
-
-def tx(raw: bytes) -> bytes:
-    return hashlib.sha256(raw).digest()
 
 
 @pytest.fixture(scope="module")
@@ -31,131 +26,132 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_history_of_an_entity(made: Path) -> None:
-    with Ledger(made) as ledger:
-        found = query.entity(ledger, "/data/run/0.h5")
-        assert [(v.transaction.operation.name, v.version) for v in found.versions] == [
+    with baash.open(made) as ledger:
+        found = ledger.history("/data/run/0.h5")
+        assert [(c.transaction.operation.name, c.version) for c in found.changes] == [
             ("CREATE", 1), ("USE", 1), ("UPDATE", 2), ("RETIRE", 3), ("NOTE", 3), ("CREATE", 4)
         ]  # fmt: skip
         assert (found.exists, found.version, found.total) == (True, 4, 6)
-        used, updated, noted = found.versions[1], found.versions[2], found.versions[4]
+        used, updated, noted = found.changes[1], found.changes[2], found.changes[4]
         assert [name for _, name in used.references] == [b"/data/run/0.h5", b"/data/run/1.h5"]
         assert updated.transaction.signed and updated.transaction.issuer == key_issuer(key_of("issuer").public)
         assert updated.transaction.expected_version == 1
         assert noted.references == [(bytes(range(32)), None)], "a reference that dangles"
-        assert query.payload(found.versions[0].transaction) == {"size": 0}
-        newest = query.entity(ledger, "/data/run/0.h5", limit=2)
-        assert [v.version for v in newest.versions] == [3, 4] and newest.total == 6
-        assert not query.entity(ledger, "/data/run/1.h5").exists
+        assert query.payload(found.changes[0].transaction) == {"size": 0}
+        newest = ledger.history(b"/data/run/0.h5", limit=2)
+        assert [c.version for c in newest.changes] == [3, 4] and newest.total == 6
+        assert not ledger.history("/data/run/1.h5").exists
+        assert ledger.newest("/data/run/1.h5") is None
+        assert ledger.newest("0.h5") == found.made_by == ledger.version("0.h5", 4)
+        assert ledger.version("0.h5", 2) == updated.transaction
+        for number in (0, 5):
+            with pytest.raises(LedgerError, match=f"has no version {number}: 4 is its newest"):
+                ledger.version("0.h5", number)
+
+
+def test_an_entity_as_it_stood(made: Path) -> None:
+    with baash.open(made) as ledger:
+        every = ledger.history("/data/run/0.h5").changes
+        times = sorted({c.transaction.time_ns for c in every})
+        assert len(times) > 2
+        for time in times:
+            before = [c for c in every if c.transaction.time_ns < time]
+            found = ledger.history("/data/run/0.h5", at=time)
+            assert [c.transaction for c in found.changes] == [c.transaction for c in before]
+            assert (found.total, found.version) == (len(before), before[-1].version if before else 0)
+            moment = datetime.fromtimestamp(time // 10**9, timezone.utc)
+            if time % 10**9 == 0:
+                assert ledger.history("/data/run/0.h5", at=moment) == found
+        with pytest.raises(UsageError, match="has no zone"):
+            ledger.history("/data/run/0.h5", at=datetime(2025, 1, 1))
 
 
 def test_names_that_are_not_whole(made: Path) -> None:
-    with Ledger(made) as ledger:
-        assert query.entity(ledger, "7.h5").entity == b"/data/run/7.h5"
-        assert query.entity(ledger, "run/7.h5").entity == b"/data/run/7.h5"
+    with baash.open(made) as ledger:
+        assert ledger.history("7.h5").entity == b"/data/run/7.h5"
+        assert ledger.history("run/7.h5").entity == b"/data/run/7.h5"
         with pytest.raises(LedgerError, match=r"no entity /data/run/77.h5; close to it: .*/data/run/7.h5"):
-            query.entity(ledger, "/data/run/77.h5")
+            ledger.history("/data/run/77.h5")
         with pytest.raises(LedgerError, match="--block 0 shows"):
-            query.entity(ledger, "????????????????")
+            ledger.history("????????????????")
+        with pytest.raises(LedgerError, match="has no entity"):
+            ledger.history("")
 
 
 def test_a_short_name_that_fits_several(tmp_path: Path) -> None:
     builder = Builder(tmp_path / "l")
     builder.begin_view()
     builder.commit(batch_of([record(Operation.CREATE, n, i) for i, n in enumerate(["a/x", "b/x", "x/y", "é/ü"])]))
-    with Ledger(builder.path) as ledger:
-        with pytest.raises(LedgerError, match=r"2 entities of .* end with /x"):
-            query.entity(ledger, "x")
-        assert query.entity(ledger, "y").entity == b"x/y"
-        assert query.entity(ledger, "ü").entity == "é/ü".encode()
+    with baash.open(builder.path) as ledger:
+        with pytest.raises(LedgerError, match=r"several entities of .* end with /x"):
+            ledger.history("x")
+        assert ledger.history("y").entity == b"x/y"
+        assert ledger.history("ü").entity == "é/ü".encode()
 
 
 def test_transactions_by_id(made: Path) -> None:
-    with Ledger(made) as ledger:
-        index = Index(ledger)
-        for block in ledger.blocks():
-            for one in query.block(ledger, block.height)[1].transactions:
-                assert index.numbers(one.id.hex()) == index.numbers(one.id.hex()[:8]) == [one.number]
-                assert index.numbers(one.id.hex()[:31] + "0") in ([], [one.number])
-                assert query.by_id(ledger, one.id.hex()[:12].upper()).raw == one.raw
-        with pytest.raises(LedgerError, match="no committed transaction"):
-            query.by_id(ledger, "00" * 32)
+    with baash.open(made) as ledger:
+        every = list(ledger.transactions())
+        assert len(every) == ledger.transaction_total
+        for one in every:
+            assert ledger.transaction(one.id) == ledger.transaction(one.number) == one
+            assert ledger.transaction(one.id.hex()[:12].upper()).raw == one.raw
+            assert one.id in ledger and one.id.hex() in ledger
+        assert bytes(32) not in ledger
+        for unknown in ("00" * 32, bytes(32)):
+            with pytest.raises(LedgerError, match="no committed transaction"):
+                ledger.transaction(unknown)
         for wrong in ("1234567", "xyz45678", "0" * 65):
             with pytest.raises(UsageError, match="8 to 64 hex digits"):
-                query.by_id(ledger, wrong)
+                ledger.transaction(wrong)
 
 
-def test_transactions_of_an_issuer(made: Path) -> None:
-    with Ledger(made) as ledger:
-        signer = key_of("issuer").public
-        for who in (f"key:{signer.hex()}", key_issuer(signer).hex()):
-            found = query.by_issuer(ledger, who)
-            assert (found.total, len(found.transactions)) == (5, 5)
-            assert all(t.signed for t in found.transactions)
-        found = query.by_issuer(ledger, "source:test", limit=3)
-        assert (found.total, [t.sequence for t in found.transactions]) == (41, [402, 500, 501])
-        assert query.by_issuer(ledger, source_issuer("test").hex()).total == 41
-        assert query.by_issuer(ledger, "source:nobody").total == 0
+def test_blocks(made: Path) -> None:
+    with baash.open(made) as ledger:
+        every = list(ledger)
+        assert len(ledger) == len(every) and [b.height for b in every] == list(range(len(ledger)))
+        assert ledger.head == every[-1].hash == ledger[-1].hash
+        assert [b.height for b in ledger[2:7]] == [2, 3, 4, 5, 6] and [b.height for b in ledger[7:2:-2]] == [7, 5, 3]
+        for block in every:
+            assert ledger.block(block.hash.hex()[:10]).height == ledger.block(block.height).height == block.height
+            assert len(block) == len(list(ledger.transactions(block.height, block.height + 1)))
+            assert block in ledger
+        assert [b.row["parent"].tobytes() for b in every[1:]] == [b.hash for b in every[:-1]]
+        for wrong in (len(ledger), -len(ledger) - 1):
+            with pytest.raises(IndexError):
+                ledger[wrong]
+        with pytest.raises(LedgerError, match=r"no block of .* has a hash"):
+            ledger.block("00" * 16)
+
+
+def test_what_fits_several_conditions(made: Path) -> None:
+    signer = key_of("issuer").public
+    with baash.open(made) as ledger:
+        every = list(ledger.transactions())
+        for who in (f"key:{signer.hex()}", key_issuer(signer).hex(), key_issuer(signer)):
+            found = ledger.find(issuer=who)
+            assert len(found) == 5 and all(t.signed for t in found)
+        assert [t.sequence for t in ledger.find(issuer="source:test", limit=3)] == [402, 500, 501]
+        assert len(ledger.find(issuer=source_issuer("test").hex())) == 41
+        assert ledger.find(issuer="source:nobody") == []
         for wrong in ("test", "12" * 15, "key:12", "source"):
             with pytest.raises(UsageError, match="is not an issuer"):
-                query.by_issuer(ledger, wrong)
-
-
-def lines(origins: list[Origin], depth: int = 0) -> list[str]:
-    found = []
-    for one in origins:
-        name = one.transaction.entity.decode() if one.transaction else "?"
-        found.append("  " * depth + name + (f" ({one.note})" if one.note else ""))
-        found += lines(one.made_from, depth + 1)
-    return found
-
-
-def lineage_of(tmp_path: Path, records: list[bytes], name: str) -> list[str]:
-    builder = Builder(tmp_path / "l", clusters=1)
-    builder.begin_view()
-    builder.commit(batch_of(records))
-    with Ledger(builder.path) as ledger:
-        return lines(query.entity(ledger, name, with_lineage=True).made_from)
-
-
-def test_what_an_entity_was_made_from(tmp_path: Path) -> None:
-    raw = record(Operation.CREATE, "raw", 0)
-    code = record(Operation.CREATE, "code", 1)
-    mesh = record(Operation.CREATE, "mesh", 2, references=[tx(raw), tx(code)])
-    use = record(Operation.USE, "mesh", 3)
-    job = record(Operation.CREATE, "job", 4, references=[tx(code), bytes(32)])
-    first = record(Operation.CREATE, "result", 5, references=[tx(job), tx(use)])
-    second = record(Operation.UPDATE, "result", 6, references=[tx(first), tx(raw)])
-    assert lineage_of(tmp_path, [raw, code, mesh, use, job, first, second], "result") == [
-        "job",
-        "  code",
-        "  ? (not in this ledger)",
-        "mesh",
-        "  raw",
-        "  code (shown above)",
-        "raw (shown above)",
-    ]
-
-
-def test_lineage_of_a_long_chain(tmp_path: Path) -> None:
-    chain = [record(Operation.CREATE, "e0", 0)]
-    for i in range(1, 20):
-        chain.append(record(Operation.CREATE, f"e{i}", i, references=[tx(chain[-1])]))
-    found = lineage_of(tmp_path, chain, "e19")
-    assert len(found) == DEPTH and found[-1].strip() == f"e{19 - DEPTH} (not followed beyond {DEPTH} steps)"
-    with Ledger(tmp_path / "l") as ledger:
-        assert query.entity(ledger, "e19", with_lineage=True).left_out == 1
-        for depth, left_out in ((1, 1), (18, 1), (19, 0), (50, 0)):  # at the end of a chain nothing is left out
-            history = query.entity(ledger, "e19", with_lineage=True, depth=depth)
-            assert (len(lines(history.made_from)), history.left_out) == (min(depth, 19), left_out)
-
-
-def test_lineage_that_goes_in_circles(tmp_path: Path) -> None:
-    """Uses point back at writes that point at uses: entities that were made from each other."""
-    a = record(Operation.CREATE, "a", 0)
-    b = record(Operation.CREATE, "b", 1, references=[tx(a)])
-    used = record(Operation.USE, "b", 2, references=[tx(a)])
-    again = record(Operation.UPDATE, "a", 3, references=[tx(used), tx(b), tx(a)])
-    assert lineage_of(tmp_path, [a, b, used, again], "a") == ["b", "  a (shown above)"]
+                ledger.find(issuer=wrong)
+        with pytest.raises(UsageError, match="is not an operation: CREATE, UPDATE"):
+            ledger.find(operation="delete")
+        with pytest.raises(UsageError, match="say what to look for"):
+            ledger.find()
+        times = sorted({t.time_ns for t in every})
+        for since, until in ((None, times[1]), (times[1], None), (times[0], times[-1]), (times[-1] + 1, None)):
+            for operation in (None, Operation.USE, Operation.CREATE):
+                for name in (None, "/data/run/1.h5"):
+                    if since is until is operation is name is None:
+                        continue
+                    wanted = query.Wanted(name.encode() if name else None, None, operation, since, until)
+                    right = [t for t in every if wanted.fits(t)]
+                    asked = {"entity": name, "operation": operation, "since": since, "until": until}
+                    assert ledger.find(**asked) == right  # type: ignore[arg-type]
+                    assert ledger.find(**asked, limit=2) == right[-2:]  # type: ignore[arg-type]
 
 
 def test_payloads_for_people(tmp_path: Path) -> None:
@@ -293,5 +289,5 @@ def test_query_for_people(made: Path, arguments: list[str], expected: list[str])
 
 def test_a_query_asks_one_thing(made: Path) -> None:
     for wrong in ([], ["--block", "0", "--tx", "00000000"]):
-        with pytest.raises(UsageError, match="exactly one of"):
+        with pytest.raises(UsageError, match="say what to look up: one of"):
             runner.invoke(app, ["query", str(made), *wrong], catch_exceptions=False)
