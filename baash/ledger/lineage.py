@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from baash.ledger.transactions import Index, Transaction
+from baash.ledger.index.lookup import Lookup
+from baash.ledger.transactions import Transaction
 from baash.records import entity_hash
 
 DEPTH = 3  # steps that are followed unless more are asked for
@@ -28,17 +29,17 @@ class Origin:
     note: str = ""  # why it is not followed further
 
 
-def lineage(index: Index, newest: Transaction, depth: int = DEPTH) -> tuple[list[Origin], int]:
+def lineage(lookup: Lookup, newest: Transaction, depth: int = DEPTH) -> tuple[list[Origin], int]:
     """What the entity of ``newest`` (its last write) was made from, ``depth`` steps up; and of how many origins what they
     were made from in turn is left out."""
-    walk = _Walk(index, depth)
+    walk = _Walk(lookup, depth)
     walk.shown.add(newest.entity)
     return walk.origins(newest, 1), walk.left_out
 
 
 class _Walk:
-    def __init__(self, index: Index, depth: int) -> None:
-        self._index = index
+    def __init__(self, lookup: Lookup, depth: int) -> None:
+        self._lookup = lookup
         self._depth = min(depth, DEPTH_MAX)
         self.left_out = 0
         self._expanded: set[int] = set()
@@ -50,7 +51,7 @@ class _Walk:
         self._expanded.add(of.number)
         found: dict[bytes, Origin] = {}
         for id_ in self._references(of):
-            transaction = self._index.find(id_)
+            transaction = self._lookup.find(id_)
             if transaction is None:
                 found.setdefault(id_, Origin(id_, None, note="not in this ledger"))
             elif transaction.entity == of.entity:
@@ -64,7 +65,7 @@ class _Walk:
     def _references(self, of: Transaction) -> Iterator[bytes]:
         yield from of.references
         if not of.writes:
-            write = self._index.last_write(entity_hash(of.entity), of.number)
+            write = self._lookup.last_write(entity_hash(of.entity), of.number)
             if write is not None:
                 yield from write.references
 

@@ -1,7 +1,7 @@
 """Questions to a ledger: the history of an entity, one transaction, one block, what an issuer sent.
 
-Answers are plain data; how they look is the command's matter (``cli/query.py``). Everything is found by going through the
-ledger in bulk (``lookup.py``).
+Answers are plain data; how they look is the command's matter (``cli/query.py``). Everything is found by look-ups
+(``index/lookup.py``); only for "did you mean" names are gone through.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerError, UsageError
+from baash.ledger.index.lookup import Lookup
 from baash.ledger.lineage import DEPTH, Origin, lineage
 from baash.ledger.reader import Block, Ledger
 from baash.ledger.transactions import (
-    Index,
     Progress,
     Scanned,
     Transaction,
     scan_rounds,
-    transaction,
     transactions_of_block,
 )
 from baash.records import TRANSACTION, Operation, PayloadType, entity_hash, key_issuer, source_issuer
@@ -75,25 +74,21 @@ def entity(
     ``depth``: how many steps of what it was made from are followed.
     """
     wanted = name.encode("utf-8", "surrogateescape")
-    found = _of_entity(ledger, wanted, progress)
+    lookup = Lookup(ledger, progress)
+    found = _of_entity(lookup, wanted)
     if not found:
-        wanted = _resolve(ledger, wanted)
-        found = _of_entity(ledger, wanted, progress)
+        wanted = _resolve(lookup, ledger, wanted)
+        found = _of_entity(lookup, wanted)
     version, exists, versions = 0, False, []
     for one in found:
         if one.writes:
             version, exists = version + 1, one.operation is not Operation.RETIRE
         versions.append((one, version))
     shown = versions[-limit:] if limit else versions
-    index: Index | None = None
-    if with_lineage or any(one.references for one, _ in shown):
-        index = Index(ledger, progress)
     names: dict[bytes, bytes | None] = {}
-    told = [Version(one, number, _named(one, index, names)) for one, number in shown]
+    told = [Version(one, number, _named(one, lookup, names)) for one, number in shown]
     writes = [one for one in found if one.writes and one.operation is not Operation.RETIRE]
-    made_from, left_out = (
-        lineage(index, writes[-1], depth) if with_lineage and index is not None and writes else ([], 0)
-    )
+    made_from, left_out = lineage(lookup, writes[-1], depth) if with_lineage and writes else ([], 0)
     return EntityHistory(wanted, exists, version, len(found), told, made_from, left_out)
 
 
@@ -102,14 +97,15 @@ def by_id(ledger: Ledger, prefix: str, progress: Progress | None = None) -> Tran
     digits = prefix.lower().removeprefix("0x")
     if not ID_DIGITS_MIN <= len(digits) <= 64 or not set(digits) <= set("0123456789abcdef"):
         raise UsageError(f"{prefix!r} is not a transaction id: give its first {ID_DIGITS_MIN} to 64 hex digits")
-    numbers = Index(ledger, progress).numbers(digits)
+    lookup = Lookup(ledger, progress)
+    numbers = lookup.by_id(digits)
     if not numbers:
         raise LedgerError(f"no committed transaction of {ledger.path} has an id that begins with {digits}")
     if len(numbers) > 1:
         raise LedgerError(
             f"{len(numbers)} transactions of {ledger.path} have ids that begin with {digits}: give more digits"
         )
-    return transaction(ledger, numbers[0])
+    return lookup.transaction(numbers[0])
 
 
 def block(ledger: Ledger, height: int, limit: int = 0) -> tuple[Block, Found]:
@@ -122,15 +118,9 @@ def block(ledger: Ledger, height: int, limit: int = 0) -> tuple[Block, Found]:
 
 def by_issuer(ledger: Ledger, who: str, *, limit: int = 0, progress: Progress | None = None) -> Found:
     """What an issuer sent: its id in hex, ``source:NAME``, or ``key:PUBLIC KEY`` in hex."""
-    wanted = np.frombuffer(issuer_id(who), dtype=np.uint8)
-    kept: list[Transaction] = []
-    total = 0
-    for scanned in scan_rounds(ledger, progress):
-        fits = np.flatnonzero((scanned.info["issuer"] == wanted).all(axis=1))
-        total += len(fits)
-        kept += [scanned.transaction(int(i)) for i in (fits[-limit:] if limit else fits)]
-        kept = kept[-limit:] if limit else kept
-    return Found(total, kept)
+    lookup = Lookup(ledger, progress)
+    total, numbers = lookup.issued_by(issuer_id(who), newest=limit)
+    return Found(total, lookup.read(numbers))
 
 
 def issuer_id(who: str) -> bytes:
@@ -174,40 +164,33 @@ def payload(of: Transaction) -> Any:
     return {"bytes": len(raw), "begins_hex": raw[:32].hex()}
 
 
-def _of_entity(ledger: Ledger, name: bytes, progress: Progress | None) -> list[Transaction]:
-    wanted = np.frombuffer(entity_hash(name), dtype=np.uint8)
-    found: list[Transaction] = []
-    for scanned in scan_rounds(ledger, progress):
-        same = scanned.info["entity_bytes"] == len(name)  # cheap, and leaves little to hash
-        candidates = np.flatnonzero(same)
-        hashes = kernels.entity_hashes(scanned.records, np.ascontiguousarray(scanned.info[candidates]))
-        found += [scanned.transaction(int(i)) for i in candidates[(hashes == wanted).all(axis=1)]]
-    return found
+def _of_entity(lookup: Lookup, name: bytes) -> list[Transaction]:
+    return lookup.read(lookup.about(entity_hash(name))[1])
 
 
-def _named(one: Transaction, index: Index | None, names: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes | None]]:
+def _named(one: Transaction, lookup: Lookup, names: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes | None]]:
     for id_ in one.references:
-        if id_ not in names and index is not None:
-            found = index.find(id_)
+        if id_ not in names:
+            found = lookup.find(id_)
             names[id_] = found.entity if found else None
     return [(id_, names.get(id_)) for id_ in one.references]
 
 
-def _resolve(ledger: Ledger, name: bytes) -> bytes:
+def _resolve(lookup: Lookup, ledger: Ledger, name: bytes) -> bytes:
     """The one entity whose name ends with ``/name``; else LedgerError with names that are close."""
-    tail = b"/" + name
-    ending: set[bytes] = set()
-    names: set[bytes] = set()
-    for scanned in scan_rounds(ledger):
-        ending |= _ending_with(scanned, tail)
-        if len(names) < NAMES_COMPARED:
-            names |= _names(scanned, NAMES_COMPARED - len(names))
+    made = lookup.read(lookup.named(name.rpartition(b"/")[2]))
+    ending = {one.entity for one in made if one.entity.endswith(b"/" + name)}
     if len(ending) == 1:
         return ending.pop()
     shown = readable(name)
     if ending:
         some = ", ".join(sorted(readable(e) for e in ending)[:5])
         raise LedgerError(f"{len(ending)} entities of {ledger.path} end with /{shown} ({some} …): give the whole name")
+    names: set[bytes] = set()
+    for scanned in scan_rounds(ledger):
+        names |= _names(scanned, NAMES_COMPARED - len(names))
+        if len(names) >= NAMES_COMPARED:
+            break
     known = sorted(readable(n) for n in names)
     close = difflib.get_close_matches(shown, known, n=5, cutoff=0.6)
     last_parts = {n.rpartition("/")[2]: n for n in reversed(known)}
@@ -216,16 +199,6 @@ def _resolve(ledger: Ledger, name: bytes) -> bytes:
         f"; close to it: {', '.join(dict.fromkeys(close))}" if close else "; baash query --block 0 shows how names look"
     )
     raise LedgerError(f"{ledger.path} has no entity {shown}{hint}")
-
-
-def _ending_with(scanned: Scanned, tail: bytes) -> set[bytes]:
-    long = scanned.info[scanned.info["entity_bytes"] >= len(tail)]
-    if not len(long):
-        return set()
-    size = np.uint64(len(tail))
-    starts = long["start"] + np.uint64(TRANSACTION.itemsize) + long["entity_bytes"].astype(np.uint64) - size
-    ends = kernels.gather(scanned.records, starts, np.full(len(long), size)).reshape(-1, len(tail))
-    return {_name(scanned, one) for one in long[(ends == np.frombuffer(tail, dtype=np.uint8)).all(axis=1)]}
 
 
 def _names(scanned: Scanned, limit: int) -> set[bytes]:

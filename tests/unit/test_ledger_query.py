@@ -15,9 +15,9 @@ from baash.cli.query import query as query_command
 from baash.cli.verify import verify as verify_command
 from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import checkpoint, query
+from baash.ledger.index.lookup import Lookup
 from baash.ledger.lineage import DEPTH, Origin
 from baash.ledger.reader import Ledger
-from baash.ledger.transactions import Index
 from baash.records import Operation, PayloadType, key_issuer, source_issuer
 
 
@@ -71,11 +71,11 @@ def test_a_short_name_that_fits_several(tmp_path: Path) -> None:
 
 def test_transactions_by_id(made: Path) -> None:
     with Ledger(made) as ledger:
-        index = Index(ledger)
+        lookup = Lookup(ledger)
         for block in ledger.blocks():
             for one in query.block(ledger, block.height)[1].transactions:
-                assert index.numbers(one.id.hex()) == index.numbers(one.id.hex()[:8]) == [one.number]
-                assert index.numbers(one.id.hex()[:31] + "0") in ([], [one.number])
+                assert lookup.by_id(one.id.hex()) == lookup.by_id(one.id.hex()[:8]) == [one.number]
+                assert lookup.by_id(one.id.hex()[:31] + "0") in ([], [one.number])
                 assert query.by_id(ledger, one.id.hex()[:12].upper()).raw == one.raw
         with pytest.raises(LedgerError, match="no committed transaction"):
             query.by_id(ledger, "00" * 32)
