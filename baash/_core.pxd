@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "baash.h" nogil:
     enum:
-        BAASH_OK, BAASH_E_RANGE, BAASH_E_ORDER, BAASH_E_KERNEL, BAASH_E_FULL, BAASH_E_VALUE
+        BAASH_OK, BAASH_E_RANGE, BAASH_E_ORDER, BAASH_E_KERNEL, BAASH_E_FULL, BAASH_E_VALUE,
+        BAASH_E_READ, BAASH_E_SEAL
 
     ctypedef struct baash_kernel_info:
         const char *name
@@ -140,3 +141,22 @@ cdef extern from "baash.h" nogil:
                           const uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint16_t *,
                           const baash_transaction_info *, size_t)
     int baash_state_undo(baash_undo *, baash_entity_table *, baash_replay *)
+
+    ctypedef struct baash_index_table:
+        int file
+        uint32_t row_bytes, key_words
+        uint64_t first_page, rows, salt
+
+    ctypedef struct baash_index_fault:
+        uint64_t page
+        int error
+
+    int baash_index_seal(uint8_t *, size_t, uint64_t, uint64_t)
+    int baash_index_find(uint64_t *, uint64_t *, uint8_t *, baash_index_fault *, const baash_index_table *,
+                         const uint64_t *, const uint64_t *, size_t)
+    int baash_index_rows(uint8_t *, baash_index_fault *, const baash_index_table *, uint64_t, uint64_t)
+    int baash_index_take(uint8_t *, baash_index_fault *, const baash_index_table *, const uint64_t *, size_t)
+    int baash_index_merge(uint8_t *, size_t *, size_t, const uint8_t *, size_t, const uint8_t *, size_t, uint32_t,
+                          uint32_t, uint32_t)
+    int baash_index_records(uint8_t *, uint64_t *, size_t *, int *, size_t, int, uint64_t, const uint64_t *, size_t,
+                            size_t)

@@ -281,7 +281,7 @@ class Rank:
     def _read_shared(self, asked: ReadLedger) -> LedgerRead:
         """The storage validator's look at the shared ledger: all of it, as anyone would read it."""
         shards = self.view.cluster_of_shard == np.uint32(asked.cluster)
-        with Ledger(self.options.ledger) as ledger:
+        with Ledger(self.options.ledger, scan=True) as ledger:
             restored = restore(ledger, shards, self.view.parameters.replay_width)
             windows, last = 0, ZERO_HASH
             if len(ledger.rounds) and ledger.rounds[-1].view.view == self.view.view:

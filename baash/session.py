@@ -121,7 +121,7 @@ def _cut(folder: Folder) -> Predecessor | None:
     """The highest published view, and its last commit record, made durable: its writer may not have flushed it yet."""
     if not folder.views():
         return None
-    with Ledger(folder.path) as ledger:
+    with Ledger(folder.path, scan=True) as ledger:  # where a view is cut rests on the ledger alone
         newest = ledger.epochs[-1].view
         if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest.view:
             return Predecessor(newest.view, None)
@@ -134,7 +134,7 @@ def _cut(folder: Folder) -> Predecessor | None:
 def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
     """What a node of ``cluster`` (None: of none, the whole) starts ``view`` with: the ledger up to the predecessor's cut."""
     shards = None if cluster is None else view.cluster_of_shard == np.uint32(cluster)
-    with Ledger(path) as ledger:
+    with Ledger(path, scan=True) as ledger:
         restored = restore(ledger, shards, view.parameters.replay_width)
     if restored.commit != _cut_hash(view, restored):
         raise LedgerError(f"{path} went on while view {view.view} was made: run again")

@@ -32,6 +32,8 @@ typedef enum baash_status {
     BAASH_E_KERNEL = 3, /* no such kernel, or it cannot run here */
     BAASH_E_FULL = 4, /* no room: *done says how many items were taken; grow and go on from there */
     BAASH_E_VALUE = 5, /* a value is outside its limits */
+    BAASH_E_READ = 6, /* a file cannot be read: an errno, or 0: it ends too early */
+    BAASH_E_SEAL = 7, /* a page of an index file has changed since it was sealed */
 } baash_status;
 
 /* ---- SHA-256 (FIPS 180-4) ---- */
@@ -329,6 +331,48 @@ BAASH_API int baash_state_apply(size_t *done, baash_undo *undo, baash_entity_tab
                                 const baash_transaction_info *info, size_t count);
 /* Takes all of it back, and sets the counts to 0. The newest apply first; what grew stays grown. */
 BAASH_API int baash_state_undo(baash_undo *undo, baash_entity_table *table, baash_replay *replay);
+
+/* ---- index files (docs/index-format.md) ---- */
+
+#define BAASH_PAGE_BYTES 4096
+
+/* A table in a file open for reading: rows of `row_bytes` (<= 4,088), as many as fit into each page, that begin with `key_words` (1 or
+ * 2) words u8 and ascend by them; 0: rows without a key, to be read and not found. */
+typedef struct baash_index_table {
+    int file;
+    uint32_t row_bytes, key_words;
+    uint64_t first_page, rows;
+    uint64_t salt; /* of the file */
+} baash_index_table;
+
+/* Where reading failed. error: an errno, or 0. */
+typedef struct baash_index_fault {
+    uint64_t page;
+    int error;
+} baash_index_fault;
+
+/* The last 8 bytes of each of `count` pages, the first of them being page `first` of its file, become their seals. */
+BAASH_API int baash_index_seal(uint8_t *pages, size_t count, uint64_t salt, uint64_t first);
+/* For each key: firsts[i], the first row whose key is not below lows[i]; counts[i], how many from there on have none above
+ * highs[i]; rows[i × row_bytes], the first of them, if there is one. Reads single pages. BAASH_E_READ, BAASH_E_SEAL: `fault`. */
+BAASH_API int baash_index_find(uint64_t *firsts, uint64_t *counts, uint8_t *rows, baash_index_fault *fault,
+                               const baash_index_table *table, const uint64_t *lows, const uint64_t *highs, size_t keys);
+/* rows[count × row_bytes]: rows `first` … of a table. Errors as above. */
+BAASH_API int baash_index_rows(uint8_t *rows, baash_index_fault *fault, const baash_index_table *table, uint64_t first,
+                               uint64_t count);
+/* rows[count × row_bytes]: the rows with these numbers. Errors as above. */
+BAASH_API int baash_index_take(uint8_t *rows, baash_index_fault *fault, const baash_index_table *table,
+                               const uint64_t *numbers, size_t count);
+/* Merges two runs of rows, each with a u4 behind its key, to which `shift` is added in those of b; of equal keys a's come first.
+ * Ends when `capacity` rows are written or one run is used up: done[0] and done[1] are the rows taken of each. */
+BAASH_API int baash_index_merge(uint8_t *out, size_t *done, size_t capacity, const uint8_t *a, size_t a_rows,
+                                const uint8_t *b, size_t b_rows, uint32_t row_bytes, uint32_t key_words,
+                                uint32_t shift);
+/* Copies the records that begin at offsets[i] of a file, none beyond its byte `end`, one behind the other: ends[i]. `typical` bytes are
+ * read of each at first. *done, in and out: how many are there. BAASH_E_FULL: no room for one more; BAASH_E_RANGE: there is no
+ * record at offsets[*done]; BAASH_E_READ: *error. */
+BAASH_API int baash_index_records(uint8_t *records, uint64_t *ends, size_t *done, int *error, size_t capacity, int file,
+                                  uint64_t end, const uint64_t *offsets, size_t count, size_t typical);
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,12 @@ class PlainLookup:
     def refresh(self) -> None:
         self.all = [s.transaction(i) for s in scan_blocks(self.ledger) for i in range(len(s.info))]
 
+    def transaction(self, number: int) -> Transaction:
+        return self.all[number]
+
+    def read(self, numbers: np.ndarray) -> list[Transaction]:
+        return [self.all[n] for n in numbers.tolist()]
+
     def by_id(self, prefix: str) -> list[int]:
         return [t.number for t in self.all if t.id.hex().startswith(prefix)]
 

@@ -36,6 +36,7 @@ def check_file(
     """
     from baash.errors import InputError
     from baash.ledger import h5digest
+    from baash.ledger.index.lookup import Lookup
     from baash.ledger.newest import names_below, newest
     from baash.ledger.reader import Ledger
     from baash.sources import describe as files_of
@@ -51,8 +52,9 @@ def check_file(
         with bar("reading the ledger", "transactions", enabled=not as_json) as advance:
             asked = [os.fsencode(os.path.abspath(path)) for path in gone]
             folders = [os.fsencode(os.path.abspath(path)) for path in there if path.is_dir()]
-            below = names_below(reader, [*folders, *asked], advance)
-            known = newest(reader, list(dict.fromkeys([*(d.entity for d in found), *asked, *below])), advance)
+            lookup = Lookup(reader, advance)
+            below = names_below(reader, [*folders, *asked], lookup=lookup)
+            known = newest(reader, list(dict.fromkeys([*(d.entity for d in found), *asked, *below])), lookup=lookup)
     for path, name in zip(gone, asked, strict=True):
         if not any(n == name or n.startswith(name + b"/") for n in known):
             raise InputError(

@@ -9,6 +9,7 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 from baash.kernels.blocks import chain_blocks, content_digests, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
+from baash.kernels.index import IndexTable, PageFault, index_merge, index_records, index_seal
 from baash.kernels.rules import Applied, apply_transactions, check_transactions
 from baash.kernels.tables import EntityTable, ReplayTable
 from baash.kernels.transactions import encode, entity_hashes, gather, read, scan, transaction_ids
@@ -18,7 +19,9 @@ from baash.kernels.windows import WindowForm, check_window
 __all__ = [
     "Applied",
     "EntityTable",
+    "IndexTable",
     "KernelInfo",
+    "PageFault",
     "ReplayTable",
     "WindowForm",
     "apply_transactions",
@@ -32,6 +35,9 @@ __all__ = [
     "entity_hashes",
     "gather",
     "hash_rows",
+    "index_merge",
+    "index_records",
+    "index_seal",
     "log_append",
     "log_root",
     "merkle_path",

@@ -5,7 +5,8 @@ committed has changed) and a *missing segment*. Damage raises LedgerDamaged, or 
 goes on behind it where it can: that is how an audit finds all of it. A slot that looks damaged is read again first,
 since beside a writer it may have been seen half written.
 
-Reads commit records only; keeps three totals a round in memory.
+Reads commit records only; keeps three totals a round in memory, of those rounds that it counts itself: it may start behind
+rounds that index files answer for.
 """
 
 from __future__ import annotations
@@ -38,29 +39,50 @@ class Part:
     epoch: Epoch
     file: SegmentFile
     segment: int
-    first: int  # index in the ledger of its first round
+    first: int  # index in the ledger of the first round counted here
     slots: list[int] = field(default_factory=list)  # of its rounds: 0, 1, 2… but for damaged ones
     next_slot: int = 0
+    first_slot: int = 0  # above 0: those before are known, and are not counted again
+
+
+@dataclass(frozen=True)
+class Start:
+    """The last of the rounds that are known: which one it is, and what the ledger holds up to it."""
+
+    epochs: list[Epoch]  # from its view on
+    segment: int
+    slot: int
+    view_round: int
+    commit: bytes
+    rounds: int
+    totals: dict[str, int]  # by name in TOTALS
 
 
 class Counter:
     """The state of the walk; ``count_on`` continues it where it stopped."""
 
-    def __init__(self, folder: Folder, report: Report | None) -> None:
+    def __init__(self, folder: Folder, report: Report | None, start: Start | None = None) -> None:
         self._folder = folder
         self._report = report
-        self.epochs = folder.history()
+        self.epochs = start.epochs if start else folder.history()
         self.parts: list[Part] = []
-        self.rounds = 0
+        self.first = start.rounds if start else 0  # index in the ledger of the first round counted here
+        self.rounds = self.first
         self._totals = {name: np.zeros(0, dtype=np.uint64) for name in TOTALS}
         self._new: list[np.ndarray] = []  # commit records whose totals are not yet among them
-        self._last = dict.fromkeys(TOTALS, 0)
+        self._last = dict(start.totals) if start else dict.fromkeys(TOTALS, 0)
+        self.before = dict(self._last)  # totals before the first round counted here
         self.tail: str | None = None  # a write that was cut off
         self.behind_cuts: list[str] = []
-        self._round = 0  # expected next, in the view
-        self._previous: bytes | None = ZERO_HASH  # hash of the record before; None: that one is damaged
+        self._round = start.view_round + 1 if start else 0  # expected next, in the view
+        # Hash of the record before; None: that one is damaged.
+        self._previous: bytes | None = start.commit if start else ZERO_HASH
+        known = self._open(self.epochs[0], start.segment) if start else None
+        if start and known:
+            known.next_slot = known.first_slot = start.slot + 1
         for epoch in self.epochs:
-            self._walk(epoch, None)
+            self._walk(epoch, known)
+            known = None
             if epoch.cut is not None:
                 self._previous = hashlib.sha256(epoch.cut[: COMMIT_RECORD.itemsize]).digest()
             if not epoch.open:
@@ -68,7 +90,7 @@ class Counter:
 
     @property
     def totals(self) -> dict[str, np.ndarray]:
-        """By name of the total: u8, one a round."""
+        """By name of the total: u8, one for each round counted here."""
         if self._new:
             new = np.concatenate(self._new)
             self._totals = {name: np.concatenate((before, new[name])) for name, before in self._totals.items()}
@@ -225,9 +247,9 @@ class Counter:
 
     def _at_cut(self, part: Part, segments_there: list[int], last: int) -> None:
         """The record at the cut must be the copy in the successor's view record; what follows was never acknowledged."""
-        counted = bool(part.slots) and part.slots[-1] == part.next_slot - 1
-        if counted and self.slot(part, part.slots[-1]).tobytes() != part.epoch.cut:
-            self._damaged(part.file.name, f"slot {part.slots[-1]} is not the record at which the view was cut")
+        counted = part.slots[-1] == part.next_slot - 1 if part.slots else part.next_slot == part.first_slot > 0
+        if counted and self.slot(part, part.next_slot - 1).tobytes() != part.epoch.cut:
+            self._damaged(part.file.name, f"slot {part.next_slot - 1} is not the record at which the view was cut")
         if segments_there[-1] > part.segment or self._record_behind(part, part.next_slot):
             self.behind_cuts.append(f"view {part.epoch.view.view} goes on behind round {last}, at which it was cut")
 

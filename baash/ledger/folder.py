@@ -157,14 +157,17 @@ class Folder:
             raise FileDamaged(path, f"it holds the record of view {view.view}")
         return view, signatures, text
 
-    def history(self) -> list[Epoch]:
-        """The views that count, oldest first: back from the highest published one through its predecessors."""
+    def history(self, since: int | None = None) -> list[Epoch]:
+        """The views that count, oldest first: back from the highest published one through its predecessors.
+
+        ``since``: only from this view on (the first then comes without its predecessor); none, if it is not among them.
+        """
         numbers = self.views()
         epochs: list[Epoch] = []
         number: int | None = numbers[-1] if numbers else None
         cut: bytes | None = None
         successor: View | None = None
-        while number is not None:
+        while number is not None and (since is None or number >= since):
             view, signatures, text = self.read_view(number)
             if successor is not None:
                 _check_cut(self.view_path(successor.view), successor, view, cut)
@@ -175,6 +178,8 @@ class Folder:
             number, cut = (before.view, before.commit) if before else (None, None)
             successor = view
         epochs.reverse()
+        if since is not None and (not epochs or epochs[0].view.view != since):
+            return []
         linked = [e.view for e in epochs]
         return [
             Epoch(e.view, e.signatures, linked[i - 1] if i else None, e.open, e.cut, e.text)

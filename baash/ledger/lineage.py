@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baash.ledger.transactions import Transaction, transaction
+from baash.ledger.transactions import Transaction
 from baash.records import entity_hash
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _Walk:
 
     def _referred_by(self, version: Version, one: Transaction) -> None:
         for number in self._lookup.referring_to(one.id).tolist():
-            other = transaction(self._lookup.ledger, number)
+            other = self._lookup.transaction(number)
             if other.entity == version.entity:
                 self._wait(version, other)
                 if other.writes:
@@ -147,8 +147,8 @@ class _Walk:
             at = int(np.searchsorted(writes, np.uint64(after), side="right"))
             before = int(writes[at]) if at < len(writes) else None
         total, numbers = self._lookup.about(entity, before=before, newest=STAND_INS_MAX)
-        for number in numbers[numbers > np.uint64(after)].tolist() if write is not None else numbers.tolist():
-            self._wait(version, transaction(self._lookup.ledger, number))
+        for one in self._lookup.read(numbers if write is None else numbers[numbers > np.uint64(after)]):
+            self._wait(version, one)
         if total > STAND_INS_MAX and len(numbers) == STAND_INS_MAX and (write is None or int(numbers[0]) > after):
             version.cut = f"only the newest {STAND_INS_MAX:,} transactions about it are looked at"
 

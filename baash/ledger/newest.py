@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from baash import batch as batches
-from baash import kernels
-from baash.ledger.fetch import Fetcher
+from baash.ledger.index.lookup import Lookup
 from baash.ledger.reader import Ledger
-from baash.ledger.restore import restore
-from baash.ledger.transactions import Progress, scan_rounds
-from baash.records import TRANSACTION, Operation, entity_hash
+from baash.ledger.transactions import Progress
+from baash.records import Operation, entity_hash
 
 
 @dataclass(frozen=True)
@@ -28,53 +25,31 @@ class Newest:
     block_time_ns: int
 
 
-def newest(ledger: Ledger, names: Sequence[bytes], progress: Progress | None = None) -> dict[bytes, Newest]:
-    """The newest version of each of ``names`` that the ledger ever knew; reads the ledger once (docs/limits.md)."""
+def newest(
+    ledger: Ledger, names: Sequence[bytes], progress: Progress | None = None, lookup: Lookup | None = None
+) -> dict[bytes, Newest]:
+    """The newest version of each of ``names`` that the ledger ever knew, by look-ups (in ``lookup``, if there is one already)."""
     if not names:
         return {}
-    table = restore(ledger, progress=progress).entities
-    hashes = np.frombuffer(b"".join(map(entity_hash, names)), dtype=np.uint8).reshape(-1, 32)
-    versions, exists, last = table.lookup(np.ascontiguousarray(hashes[:, :16]))
-    known = np.flatnonzero(versions)
+    lookup = lookup or Lookup(ledger, progress)
     found: dict[bytes, Newest] = {}
-    fetcher = Fetcher(ledger.path)
-    try:
-        by_number = {int(last[i]): i for i in known.tolist()}
-        for row, records in fetcher.blocks(np.unique(last[known])):
-            batch, _, _ = batches.scan(records)
-            for at in range(len(batch)):
-                index = by_number.get(int(row["first_transaction"]) + at)
-                if index is not None:
-                    info = batch.info[at]
-                    start = int(info["start"]) + int(info["payload_start"])
-                    found[names[index]] = Newest(
-                        int(versions[index]),
-                        bool(exists[index]),
-                        batch.ids[at].tobytes(),
-                        records[start : start + int(info["payload_bytes"])].tobytes(),
-                        info["issuer"].tobytes(),
-                        int(row["time_ns"]),
-                    )
-    finally:
-        fetcher.close()
+    for name in names:
+        hash_ = entity_hash(name)
+        version = len(lookup.writes(hash_))
+        written = lookup.last_write(hash_, lookup.transaction_total) if version else None
+        if written is not None:
+            exists = written.operation is not Operation.RETIRE
+            found[name] = Newest(version, exists, written.id, written.payload, written.issuer, written.time_ns)
     return found
 
 
-def names_below(ledger: Ledger, folders: Sequence[bytes], progress: Progress | None = None) -> list[bytes]:
-    """Names of the entities below ``folders`` (names as of files) that the ledger ever created, each once, in order of their
-    creation; goes through the ledger once."""
-    found: dict[bytes, None] = {}
-    heads = [folder.rstrip(b"/") + b"/" for folder in folders]
-    for scanned in scan_rounds(ledger, progress) if heads else ():
-        created = scanned.info[scanned.info["operation"] == Operation.CREATE]
-        for head in heads:
-            long = created[created["entity_bytes"] > len(head)]
-            if not len(long):
-                continue
-            starts = long["start"] + np.uint64(TRANSACTION.itemsize)
-            begins = kernels.gather(scanned.records, starts, np.full(len(long), len(head), dtype=np.uint64))
-            fits = (begins.reshape(-1, len(head)) == np.frombuffer(head, dtype=np.uint8)).all(axis=1)
-            for one in long[fits]:
-                start = int(one["start"]) + TRANSACTION.itemsize
-                found[scanned.records[start : start + int(one["entity_bytes"])].tobytes()] = None
-    return list(found)
+def names_below(
+    ledger: Ledger, folders: Sequence[bytes], progress: Progress | None = None, lookup: Lookup | None = None
+) -> list[bytes]:
+    """Names of the entities below ``folders`` (names as of files, which begin with ``/``) that the ledger ever created, each once, in
+    order of their creation; by look-ups (in ``lookup``, if there is one already)."""
+    if not folders:
+        return []
+    lookup = lookup or Lookup(ledger, progress)
+    numbers = np.unique(np.concatenate([lookup.below(folder.rstrip(b"/")) for folder in folders]))
+    return list(dict.fromkeys(one.entity for one in lookup.read(numbers)))

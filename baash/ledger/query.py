@@ -20,7 +20,7 @@ import numpy as np
 from baash import kernels
 from baash.errors import LedgerError, UsageError
 from baash.ledger.reader import Block
-from baash.ledger.transactions import Scanned, Transaction, scan_rounds, transaction, transactions_of_block
+from baash.ledger.transactions import Scanned, Transaction, scan_rounds, transactions_of_block
 from baash.records import TRANSACTION, Operation, PayloadType, entity_hash, key_issuer, source_issuer
 from baash.text import readable
 
@@ -92,14 +92,13 @@ def entity(lookup: Lookup, name: str | bytes, *, limit: int = 0, until_ns: int |
     total, numbers = lookup.about(hash_, newest=limit, before=before)
     writes = lookup.writes(hash_)
     writes = writes if before is None else writes[writes < np.uint64(before)]
-    last = transaction(lookup.ledger, int(writes[-1])) if len(writes) else None
+    last = lookup.transaction(int(writes[-1])) if len(writes) else None
     exists = last is not None and last.operation is not Operation.RETIRE
-    made_by = last if exists or last is None else transaction(lookup.ledger, int(writes[-2]))
+    made_by = last if exists or last is None else lookup.transaction(int(writes[-2]))
     versions = np.searchsorted(writes, numbers, side="right").tolist()
     names: dict[bytes, bytes | None] = {}
     changes = []
-    for number, version in zip(numbers.tolist(), versions, strict=True):
-        one = transaction(lookup.ledger, number)
+    for one, version in zip(lookup.read(numbers), versions, strict=True):
         changes.append(Change(one, version, _named(one, lookup, names)))
     return EntityHistory(wanted, exists, len(writes), total, changes, made_by)
 
@@ -110,7 +109,7 @@ def version(lookup: Lookup, name: str | bytes, number: int) -> Transaction:
     writes = lookup.writes(entity_hash(wanted))
     if not 1 <= number <= len(writes):
         raise LedgerError(f"{readable(wanted)} has no version {number}: {len(writes)} is its newest")
-    return transaction(lookup.ledger, int(writes[number - 1]))
+    return lookup.transaction(int(writes[number - 1]))
 
 
 def by_id(lookup: Lookup, prefix: str) -> Transaction:
@@ -119,7 +118,7 @@ def by_id(lookup: Lookup, prefix: str) -> Transaction:
     number = _only(lookup.by_id(digits), digits, f"transactions of {lookup.ledger.path} have ids")
     if number is None:
         raise LedgerError(f"no committed transaction of {lookup.ledger.path} has an id that begins with {digits}")
-    return transaction(lookup.ledger, number)
+    return lookup.transaction(number)
 
 
 def block(lookup: Lookup, which: int | str, limit: int = 0) -> tuple[Block, Found]:
@@ -140,7 +139,7 @@ def block(lookup: Lookup, which: int | str, limit: int = 0) -> tuple[Block, Foun
 def find(lookup: Lookup, wanted: Wanted, *, limit: int = 0) -> Found:
     """The transactions that fit, in order of the chain; the newest ``limit`` of them (0: all)."""
     total, numbers = find_numbers(lookup, wanted, limit)
-    return Found(total, [transaction(lookup.ledger, n) for n in numbers.tolist()])
+    return Found(total, lookup.read(numbers))
 
 
 def find_numbers(lookup: Lookup, wanted: Wanted, limit: int = 0) -> tuple[int, np.ndarray]:
@@ -235,7 +234,7 @@ def resolve(lookup: Lookup, name: str | bytes) -> bytes:
     last = wanted.rpartition(b"/")[2]
     ending: dict[bytes, None] = {}
     for number in lookup.named(last).tolist() if last else ():
-        one = transaction(lookup.ledger, number).entity
+        one = lookup.transaction(number).entity
         if one.endswith(tail):
             ending[one] = None
             if len(ending) > 5:
@@ -281,7 +280,7 @@ def _first_at(lookup: Lookup, entity: bytes, until_ns: int) -> int | None:
     """The number of the entity's first transaction in a block of that time or later; None: all are before it. Blocks of one
     cluster, and so those about one entity, are in order of time."""
     numbers = lookup.about(entity)[1].tolist()
-    at = bisect_left(numbers, until_ns, key=lambda n: transaction(lookup.ledger, n).time_ns)
+    at = bisect_left(numbers, until_ns, key=lambda n: lookup.transaction(n).time_ns)
     return int(numbers[at]) if at < len(numbers) else None
 
 
@@ -289,7 +288,7 @@ def _between(lookup: Lookup, since_ns: int | None, until_ns: int | None) -> np.n
     heights = lookup.blocks_between(since_ns or 0, (1 << 64) - 1 if until_ns is None else until_ns)
     pieces = []
     for first, after in _stretches(heights):
-        rows = lookup.ledger.rows(first, after)
+        rows = lookup.ledger.headers(first, after)
         start = int(rows["first_transaction"][0])
         pieces.append(np.arange(start, int(rows["first_transaction"][-1]) + int(rows["count"][-1]), dtype=np.uint64))
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint64)

@@ -16,6 +16,7 @@ from threading import Lock
 
 import numpy as np
 
+from baash import kernels
 from baash.errors import LedgerDamaged
 from baash.ledger.durable import open_regular, pread_into, refusals
 from baash.ledger.layout import Layout
@@ -30,8 +31,12 @@ from baash.records import (
     ROUND_BODY,
     ROUND_CLUSTER,
     ROUND_WINDOW,
+    TRANSACTION,
     Tag,
 )
+
+RECORD_BYTES_TYPICAL = 512  # what is read of a record at first
+_TOTAL_BYTES = slice(8, 12)  # of a record
 
 
 class SegmentFile:
@@ -65,6 +70,54 @@ class SegmentFile:
         if offset < 0 or size < 0 or offset + size > place.size:
             raise LedgerDamaged(f"{self.name}: {size} bytes at {offset} lie outside of {data_set} ({place.size} bytes)")
         return size
+
+    def headers(self, first: int, count: int) -> np.ndarray:
+        """BLOCK_ROW: rows of ``block_headers``."""
+        size = BLOCK_ROW.itemsize
+        rows: np.ndarray = self.read("block_headers", first * size, count * size).view(BLOCK_ROW)
+        return rows
+
+    def record(self, offset: int) -> bytes:
+        """The record that begins at a byte of ``records``. LedgerDamaged if there cannot be one."""
+        place = self.layout.data["records"]
+        with refusals("read", self.layout.path):
+            raw = os.pread(self._open(), RECORD_BYTES_TYPICAL, place.offset + offset)
+            size = int.from_bytes(raw[_TOTAL_BYTES], "little")
+            if size > len(raw) and offset + size <= place.size:
+                raw += os.pread(self._descriptor, size - len(raw), place.offset + offset + len(raw))
+        if not TRANSACTION.itemsize <= size <= min(len(raw), place.size - offset):
+            raise LedgerDamaged(
+                f"{self.layout.path}: there is no record at {offset} of its records; baash verify says more"
+            )
+        return raw[:size]
+
+    def gather(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(u1, ends u8): the records that begin at these bytes (u8) of ``records``, one behind the other."""
+        place = self.layout.data["records"]
+        with refusals("read", self.layout.path):
+            file = self._open()
+            try:
+                return kernels.index_records(file, place.offset + place.size, offsets + np.uint64(place.offset))
+            except ValueError as error:
+                raise LedgerDamaged(f"{self.layout.path}: {error}; baash verify says more") from None
+
+    def blocks(self, rows: np.ndarray) -> np.ndarray:
+        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
+        sizes = rows["bytes"].astype(np.int64)
+        offsets = rows["records_offset"].astype(np.uint64)
+        total = int(sizes.sum())
+        self.check("records", 0, total)
+        if not len(rows):
+            return np.zeros(0, dtype=np.uint8)
+        breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
+        starts = np.concatenate(([0], breaks))
+        ends = np.concatenate((np.cumsum(sizes), [0]))
+        out = np.empty(total, dtype=np.uint8)
+        for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
+            at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
+            self.check("records", int(offsets[first]), end - at)
+            self.read_into(out[at:end], "records", int(offsets[first]))
+        return out
 
     def flush(self) -> None:
         """Put the file's bytes, whoever wrote them, on stable storage."""
@@ -192,18 +245,4 @@ class Round:
 
     def records(self, rows: np.ndarray) -> np.ndarray:
         """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
-        sizes = rows["bytes"].astype(np.int64)
-        offsets = rows["records_offset"].astype(np.uint64)
-        total = int(sizes.sum())
-        self.file.check("records", 0, total)
-        if not len(rows):
-            return np.zeros(0, dtype=np.uint8)
-        breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
-        starts = np.concatenate(([0], breaks))
-        ends = np.concatenate((np.cumsum(sizes), [0]))
-        out = np.empty(total, dtype=np.uint8)
-        for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
-            at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
-            self.file.check("records", int(offsets[first]), end - at)
-            self.file.read_into(out[at:end], "records", int(offsets[first]))
-        return out
+        return self.file.blocks(rows)

@@ -1,8 +1,6 @@
-"""Finding transactions in a ledger by going through it: in bulk by kernels, a Python object only for what was found.
+"""The transactions of a ledger: going through them in bulk by kernels, and one of them by its number.
 
-``scan_rounds`` streams rounds; ``Index`` is one pass that hashes everything and keeps 16 bytes a transaction and 16 a
-write, sorted, so that ids and the writes of an entity are found without further passes. Both are what an index file will
-replace; their callers will not notice.
+To find them by id, entity or anything else: ``index/lookup.py``.
 """
 
 from __future__ import annotations
@@ -16,24 +14,63 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged
+from baash.ledger.index.tables import PLACE_UNIT, Run
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
-from baash.records import BLOCK_ROW, TRANSACTION, Flag, Operation, Reason
+from baash.records import TRANSACTION, Flag, Operation, Reason
 
 Progress = Callable[[int, int], None]  # transactions done, in all
 
 WRITES = (Operation.CREATE, Operation.UPDATE, Operation.RETIRE)
+Where = tuple[int, int, int]  # height, index in the block, time_ns of its window
 
 
-@dataclass(frozen=True)
 class Transaction:
-    """One committed transaction. ``raw`` is its record, ``number`` counts from 0 in the ledger."""
+    """One committed transaction. ``raw`` is its record, ``number`` counts from 0 in the ledger.
 
-    raw: bytes
-    number: int
-    height: int
-    index: int  # in its block
-    time_ns: int  # of the block's window
+    ``height``, ``index`` (in its block) and ``time_ns`` (of the block's window) are looked up by ``locate`` when asked for, unless given.
+    """
+
+    def __init__(
+        self,
+        raw: bytes,
+        number: int,
+        height: int = 0,
+        index: int = 0,
+        time_ns: int = 0,
+        *,
+        locate: Callable[[int], Where] | None = None,
+    ) -> None:
+        self.raw, self.number = raw, number
+        self._locate = locate
+        if locate is None:
+            self._where = (height, index, time_ns)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transaction) and (self.raw, self.number) == (other.raw, other.number)
+
+    def __hash__(self) -> int:
+        return hash((self.raw, self.number))
+
+    def __repr__(self) -> str:
+        return f"Transaction({self.operation.name} {self.entity!r}, number {self.number}, id {self.id.hex()})"
+
+    @cached_property
+    def _where(self) -> Where:
+        assert self._locate is not None
+        return self._locate(self.number)
+
+    @property
+    def height(self) -> int:
+        return self._where[0]
+
+    @property
+    def index(self) -> int:
+        return self._where[1]
+
+    @property
+    def time_ns(self) -> int:
+        return self._where[2]
 
     @cached_property
     def _head(self) -> np.void:
@@ -133,18 +170,31 @@ def scan_blocks(ledger: Ledger, first: int = 0, last: int | None = None) -> Iter
 
 
 def transaction(ledger: Ledger, number: int) -> Transaction:
-    """The ``number``-th transaction of the ledger; reads its block alone."""
+    """The ``number``-th transaction of the ledger. Reads two pages of an index file and the record, or its block."""
+    chain = ledger.chain
+    if 0 <= number < chain.transactions:
+        found = chain.segments[chain.segment_of("first_transaction", number)]
+        place = chain.run_of(number).place(number)
+        raw = ledger.segment_file(int(found["view"]), int(found["segment"])).record(place * PLACE_UNIT)
+        return Transaction(raw, number, locate=lambda n: locate(ledger, chain.run_of(n), n))
     round = ledger.round_of_transaction(number)
     rows = round.headers()
     block = int(np.searchsorted(rows["first_transaction"], number, side="right")) - 1
-    found = _scan(ledger, round, rows[block : block + 1], round.first_block + block)
-    return found.transaction(number - found.first)
+    inside = _scan(ledger, round, rows[block : block + 1], round.first_block + block)
+    return inside.transaction(number - inside.first)
+
+
+def locate(ledger: Ledger, run: Run, number: int) -> Where:
+    """Where a transaction of ``run`` lies."""
+    height = run.height(number)
+    return height, number - run.first_of_block(height), int(ledger.headers(height, height + 1)["time_ns"][0])
 
 
 def transactions_of_block(ledger: Ledger, height: int) -> Scanned:
     """The transactions of one block."""
-    found = ledger.block(height)
-    return _scan(ledger, found.round, np.array([found.row], dtype=BLOCK_ROW), height)
+    round = ledger.round_of(height)
+    skip = height - round.first_block
+    return _scan(ledger, round, round.headers()[skip : skip + 1], height)
 
 
 def _scan(ledger: Ledger, round: Round, rows: np.ndarray, height: int) -> Scanned:
@@ -156,56 +206,3 @@ def _scan(ledger: Ledger, round: Round, rows: np.ndarray, height: int) -> Scanne
         raise LedgerDamaged(f"{what}the records are not whole ({Reason(reason).name}); baash verify lists all damage")
     first = int(rows["first_transaction"][0]) if len(rows) else round.first_transaction
     return Scanned(height, first, rows, records, info, bounds)
-
-
-class Index:
-    """Where each id and each entity's writes are; built by one pass over the ledger."""
-
-    def __init__(self, ledger: Ledger, progress: Progress | None = None) -> None:
-        total = ledger.transaction_total
-        self._ledger = ledger
-        ids, entities = np.empty(total, dtype=np.uint64), np.empty(total, dtype=np.uint64)
-        writes = np.zeros(total, dtype=bool)
-        at = 0
-        for scanned in scan_rounds(ledger, progress):
-            part = slice(at, at + len(scanned.info))
-            ids[part] = _leading(kernels.transaction_ids(scanned.records, scanned.info))
-            entities[part] = _leading(kernels.entity_hashes(scanned.records, scanned.info))
-            writes[part] = np.isin(scanned.info["operation"], WRITES)
-            at += len(scanned.info)
-        self._id_numbers = np.argsort(ids, kind="stable").astype(np.uint64)
-        self._ids = ids[self._id_numbers.astype(np.int64)]
-        written = np.flatnonzero(writes)
-        order = np.argsort(entities[written], kind="stable")
-        self._write_numbers = written[order].astype(np.uint64)
-        self._writes = entities[written][order]
-
-    def numbers(self, prefix: str) -> list[int]:
-        """Numbers of the transactions whose id begins with ``prefix`` (hex)."""
-        head = prefix[:16]
-        low, high = int(head.ljust(16, "0"), 16), int(head.ljust(16, "f"), 16)
-        first = int(np.searchsorted(self._ids, np.uint64(low), side="left"))
-        after = int(np.searchsorted(self._ids, np.uint64(high), side="right"))
-        found = sorted(int(n) for n in self._id_numbers[first:after])
-        if len(prefix) <= 16:
-            return found
-        return [n for n in found if transaction(self._ledger, n).id.hex().startswith(prefix)]
-
-    def find(self, id_: bytes) -> Transaction | None:
-        """The committed transaction with this id."""
-        numbers = self.numbers(id_.hex())
-        return transaction(self._ledger, numbers[0]) if numbers else None
-
-    def last_write(self, entity: bytes, before: int) -> Transaction | None:
-        """The newest CREATE, UPDATE or RETIRE of an entity (its 32-byte hash) with a number below ``before``."""
-        key = np.uint64(int.from_bytes(entity[:8], "big"))
-        first, after = (int(np.searchsorted(self._writes, key, side=side)) for side in ("left", "right"))
-        numbers = self._write_numbers[first:after]
-        at = int(np.searchsorted(numbers, np.uint64(before), side="left"))
-        return transaction(self._ledger, int(numbers[at - 1])) if at else None
-
-
-def _leading(hashes: np.ndarray) -> np.ndarray:
-    """The first 8 bytes of each hash as a number that sorts like the hash."""
-    found: np.ndarray = np.ascontiguousarray(hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
-    return found

@@ -1,0 +1,137 @@
+"""Making index files: a new one for what none covers yet, then neighbours merged so that there are few.
+
+Theory. As in a log-structured merge tree, a file is merged into the one before it unless that one is ``GROWTH`` times as large: n
+transactions lie in O(log n) files, and each row is written O(log n) times. Every file appears whole (``pages.py``), covers
+what the ones it replaces cover, and those are unlinked after that: whenever a builder dies, what is there can be used, and what is
+superfluous goes at the next build. Two builders at once make the same bytes under the same names.
+
+Covers all rounds that count, those of the open segment too: they were flushed here first, so that no successor can leave them out;
+if one does all the same, the file does not fit the history any more and is passed over. Memory: the rows of ``chunk`` transactions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from baash.ledger.durable import refusals
+from baash.ledger.folder import Folder
+from baash.ledger.index.chain import Chain, listed, open_chain
+from baash.ledger.index.collect import Collector
+from baash.ledger.index.merge import joined, merge
+from baash.ledger.index.pages import Writer, name_of, remove_leftovers, write
+from baash.ledger.index.tables import RUN_MAX, Run
+from baash.ledger.reader import Ledger
+
+GROWTH = 4
+CHUNK = 2_000_000  # transactions in a file at first
+
+Progress = Callable[[int, int], None]  # transactions done, in all
+
+
+@dataclass
+class Built:
+    """What a build did."""
+
+    made: list[str] = field(default_factory=list)  # names of new files that are still there
+    removed: list[str] = field(default_factory=list)  # merged into one of these, or of no use
+    rounds: int = 0  # newly covered
+    transactions: int = 0
+    written_bytes: int = 0  # in all
+    index_bytes: int = 0  # of all index files now
+    notes: list[str] = field(default_factory=list)  # files that were passed over, and why
+
+
+def build(path: str | Path, progress: Progress | None = None, *, chunk: int = CHUNK) -> Built:
+    """Cover all rounds of the ledger at ``path`` by index files; idempotent. Raises LedgerDamaged (what is there is not what was
+    committed), LedgerError, StorageError."""
+    folder, built = Folder(path), Built()
+    with Ledger(path) as ledger:
+        remove_leftovers(folder.path)
+        built.notes += ledger.notes
+        _cover(ledger, built, progress, chunk)
+    _merge(folder, built)
+    _tidy(folder, built)
+    built.index_bytes = sum(
+        (folder.path / name_of(first, after)).stat().st_size
+        for first, all_ in listed(folder.path).items()
+        for after in all_
+    )
+    return built
+
+
+def _cover(ledger: Ledger, built: Built, progress: Progress | None, chunk: int) -> None:
+    at, total = ledger.chain.rounds, len(ledger.rounds)
+    before = every = ledger.transaction_total - ledger.chain.transactions
+    if at < total:
+        ledger.flush()
+    while at < total:
+        taken = Collector(ledger, at)
+        while at < total and taken.transactions < min(chunk, RUN_MAX >> 1):
+            taken.add(ledger.rounds[at])
+            at += 1
+            if progress is not None:
+                progress(every - before + taken.transactions, every)
+        before -= taken.transactions
+        run = taken.run()
+        built.written_bytes += write(ledger.path, run)
+        built.rounds, built.transactions = built.rounds + taken.rounds, built.transactions + taken.transactions
+        built.made.append(name_of(run.first_round, run.after_round))
+
+
+def _merge(folder: Folder, built: Built) -> None:
+    """Merge the last pair of neighbours that should be one, until there is none."""
+    while True:
+        chain = open_chain(folder)
+        try:
+            pair = _next_pair(chain)
+            if pair is None:
+                return
+            built.written_bytes += _merge_files(folder.path, *pair)
+            built.made.append(name_of(pair[0].first_round, pair[1].after_round))
+        finally:
+            chain.close()
+        for run in pair:
+            _unlink(folder.path / run.name, built)
+
+
+def _next_pair(chain: Chain) -> tuple[Run, Run] | None:
+    runs = chain.runs
+    for a, b in zip(reversed(runs[:-1]), reversed(runs[1:]), strict=True):
+        if a.after - a.first < GROWTH * (b.after - b.first) and b.after - a.first <= RUN_MAX:
+            return a, b
+    return None
+
+
+def _merge_files(folder: Path, a: Run, b: Run) -> int:
+    writer = Writer(folder, joined(a, b))
+    try:
+        merge(a, b, writer)
+        return writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def _tidy(folder: Folder, built: Built) -> None:
+    """Unlink files that do not count, or whose rounds another one covers."""
+    chain = open_chain(folder)
+    try:
+        counting = {run.name for run in chain.runs}
+    finally:
+        chain.close()
+    for first, all_ in listed(folder.path).items():
+        for after in all_:
+            name = name_of(first, after)
+            if name not in counting and (after <= chain.rounds or name in chain.stale):
+                _unlink(folder.path / name, built)
+    built.made = [name for name in built.made if name in counting]
+
+
+def _unlink(path: Path, built: Built) -> None:
+    with refusals("remove", path), suppress(FileNotFoundError):
+        os.unlink(path)
+        built.removed.append(path.name)
