@@ -3,7 +3,8 @@
 Theory. A validator's state is that of the newest commit record it applied. A window names the record it builds on; one
 that is ahead of the validator gets the answer "behind", which is not a no. A verdict is kept until its window is
 committed, so a new attempt costs a signature. Before it applies anything a node checks the commit record's signatures
-and chain, and for windows it did not judge, the certificate and every hash: what a lying coordinator invents moves nobody.
+and chain, for windows it did not judge, the certificate and every hash, and that its cluster's blocks are in the log
+(``headers.py``): what a lying coordinator invents moves nobody. What it applied it keeps, up to a bound (``replica.py``).
 
 The storage validator is this too, but for one thing: its state comes from the shared ledger alone (``LedgerRead``).
 """
@@ -21,7 +22,7 @@ from baash import batch as batches
 from baash import kernels, keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol import quorum
+from baash.protocol import headers, quorum
 from baash.protocol.events import (
     Effect,
     Event,
@@ -35,9 +36,12 @@ from baash.protocol.events import (
     Stop,
 )
 from baash.protocol.messages import Kind, Message, encode, open_message, rows
+from baash.protocol.plan import Log, window_rows
+from baash.protocol.replica import REPLICA_BYTES, Replica
 from baash.protocol.view import View
-from baash.protocol.windows import U8, Received, State, Verdict, entries_of, judge, received
+from baash.protocol.windows import U8, Delta, Received, State, Verdict, entries_of, judge, received
 from baash.records import (
+    BLOCK_ROW,
     COMMIT_LOCATOR,
     COMMIT_RECORD,
     COMMIT_SIGNATURE,
@@ -62,19 +66,39 @@ class Chain:
     entities: dict[int, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Decided:
+    """A committed window, checked but for its place in the log."""
+
+    hash: bytes
+    row: np.ndarray | np.void  # WINDOW
+    entries: np.ndarray  # BLOCK_ENTRY, of its committed blocks
+    batch: batches.Batch  # their transactions
+    delta: Delta | None  # what these do to the state, if that is known
+
+
 class Validator:
     """One node that validates, votes and holds the state of its cluster."""
 
     def __init__(
-        self, view: View, node: int, key: keys.PrivateKey, state: State, commit: bytes, *, storage: bool = False
+        self,
+        view: View,
+        node: int,
+        key: keys.PrivateKey,
+        state: State,
+        log: Log,
+        *,
+        storage: bool = False,
+        replica_bytes: int = REPLICA_BYTES,
     ) -> None:
         self.view, self.node, self._key, self.state = view, node, key, state
-        self.commit, self.round = commit, 0
+        self.commit, self.round, self.tip = log.commit, 0, headers.tip_of(log)
         self.storage = storage
+        self.replica = Replica(0 if storage else replica_bytes)
         self.cluster = view.nodes[node].cluster
         self._chain = Chain()
         self._verdicts: dict[bytes, tuple[Received, Verdict]] = {}
-        self._known_commits = deque([commit], maxlen=COMMITS_KEPT)
+        self._known_commits = deque([log.commit], maxlen=COMMITS_KEPT)
         self._unjudged: dict[bytes, Received] = {}
         self._appeals: dict[int, tuple[int, Received]] = {}
         self._tokens = 0
@@ -108,7 +132,7 @@ class Validator:
                     self._appeals[self._tokens] = (message.sender, window)
                     return [ReadLedger(self._tokens, int(window.row["cluster"]))]
                 return self._vote(message.sender, window)
-            case Kind.COMMITTED:
+            case Kind.COMMITTED if not self.storage:
                 return self._committed(message)
             case Kind.CLOSE:
                 check_closes(self.view, message)
@@ -183,8 +207,8 @@ class Validator:
     # -- commits --------------------------------------------------------------------------------------------------
 
     def _committed(self, message: Message) -> list[Effect]:
-        """Check a round and apply this cluster's windows of it."""
-        slot, body, first_transactions, lacking, encoded, records = message.sections
+        """Check a round, and only then apply this cluster's windows of it."""
+        slot, body, first_transactions, lacking, encoded, records, around = message.sections
         record = check_slot(self.view, slot, self.commit, self.round)
         windows = open_body(body, record)
         mine = windows[windows["cluster"] == self.cluster]
@@ -193,42 +217,58 @@ class Validator:
         if not len(firsts) == len(mine) == len(proofs):
             raise PeerError("COMMITTED message with the wrong number of windows")
         lacked = _lacked(rows(lacking, U8), proofs, records)
-        for row, first, proof in zip(mine, firsts.tolist(), proofs, strict=True):
-            self._apply(row, int(first), proof, lacked.get(int(row["number"])))
+        decided = [
+            self._decided(row, self._chain.number + i, proof, lacked.get(int(row["number"])))
+            for i, (row, proof) in enumerate(zip(mine, proofs, strict=True))
+        ]
+        blocks = [window_rows(d.row, d.entries, 0, first) for d, first in zip(decided, firsts.tolist(), strict=True)]
+        made = np.concatenate([np.zeros(0, dtype=BLOCK_ROW), *blocks])
+        self.tip = headers.extend(self.tip, record, windows, self.cluster, made, around)
+        at = 0
+        for one, first in zip(decided, firsts.tolist(), strict=True):
+            self._apply(one, first)
+            self.replica.add(made[at : at + len(one.entries)], one.batch)
+            at += len(one.entries)
         self.commit = hashlib.sha256(slot[: COMMIT_RECORD.itemsize].tobytes()).digest()
         self.round += 1
         self._known_commits.append(self.commit)
         return []
 
-    def _apply(self, row: np.ndarray, first: int, proof: certificates.Certificate, records: np.ndarray | None) -> None:
-        """Apply one committed window. What this node did not find valid itself must be proved to it."""
-        number, prefix, digest = int(row["number"]), int(row["prefix"]), row["window"].tobytes()
-        if number != self._chain.number:
-            raise PeerError(f"window {number} committed, {self._chain.number} expected")
-        kept = self._verdicts.pop(digest, None)
+    def _decided(
+        self, row: np.ndarray, number: int, proof: certificates.Certificate, records: np.ndarray | None
+    ) -> Decided:
+        """One committed window, ROUND_WINDOW. What this node did not find valid itself must be proved to it."""
+        prefix, digest = int(row["prefix"]), row["window"].tobytes()
+        if int(row["number"]) != number:
+            raise PeerError(f"window {int(row['number'])} committed, {number} expected")
+        kept, held = self._verdicts.get(digest), self._unjudged.get(digest)
         if kept is not None and prefix and not len(kept[1].batch):
             # refused as a whole here, carried by the others: what came may be another content than the header's
-            self._unjudged[digest], kept = kept[0], None
+            held, kept = kept[0], None
         if kept is None or kept[1].prefix < prefix:
             self._examine(proof, digest, prefix)
-        delta = None
         if kept is not None:
             window, verdict = kept
-            count = int(window.entries["count"][:prefix].sum(dtype=np.uint64))
-            batch, delta = verdict.batch.cut(0, count), verdict.delta if count == len(verdict.batch) else None
-        elif records is not None:
+            entries = window.entries[:prefix]
+            count = int(entries["count"].sum(dtype=np.uint64))
+            delta = verdict.delta if count == len(verdict.batch) else None
+            return Decided(digest, window.row, entries, verdict.batch.cut(0, count), delta)
+        if records is not None:
             batch = _open_blocks(proof.entries[:prefix], records)
-        elif digest in self._unjudged:
-            batch = _open_held(self._unjudged[digest], prefix)
+        elif held is not None:
+            batch = _open_held(held, prefix)
         else:
             raise PeerError(f"window {number} committed, but its blocks are not here")
-        if len(batch):
-            if delta is None:
-                _, delta = self.state.check(batch)
-            self.state.apply(batch, delta, first)
-        self._chain.number, self._chain.last = number + 1, digest
-        self._chain.hashes.pop(number, None)
-        self._unjudged.pop(digest, None)
+        return Decided(digest, proof.window, proof.entries[:prefix], batch, None)
+
+    def _apply(self, decided: Decided, first: int) -> None:
+        if len(decided.batch):
+            delta = self.state.check(decided.batch)[1] if decided.delta is None else decided.delta
+            self.state.apply(decided.batch, delta, first)
+        self._chain.hashes.pop(self._chain.number, None)
+        self._chain.number, self._chain.last = self._chain.number + 1, decided.hash
+        self._verdicts.pop(decided.hash, None)
+        self._unjudged.pop(decided.hash, None)
 
     def _examine(self, proof: certificates.Certificate, digest: bytes, prefix: int) -> None:
         if proof.window_hash != digest or proof.prefix != prefix:
