@@ -192,18 +192,23 @@ class Round:
 
     def records(self, rows: np.ndarray) -> np.ndarray:
         """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
-        sizes = rows["bytes"].astype(np.int64)
-        offsets = rows["records_offset"].astype(np.uint64)
-        total = int(sizes.sum())
-        self.file.check("records", 0, total)
-        if not len(rows):
-            return np.zeros(0, dtype=np.uint8)
-        breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
-        starts = np.concatenate(([0], breaks))
-        ends = np.concatenate((np.cumsum(sizes), [0]))
+        total = self.file.check("records", 0, int(rows["bytes"].sum(dtype=np.int64)))
         out = np.empty(total, dtype=np.uint8)
-        for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
-            at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
-            self.file.check("records", int(offsets[first]), end - at)
-            self.file.read_into(out[at:end], "records", int(offsets[first]))
+        read_records(self.file, rows, out)
         return out
+
+
+def read_records(file: SegmentFile, rows: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` (u1) with the records of the blocks ``rows`` (BLOCK_ROW) of a segment: one read for each stretch
+    without a gap. LedgerDamaged, StorageError."""
+    if not len(rows):
+        return
+    sizes = rows["bytes"].astype(np.int64)
+    offsets = rows["records_offset"].astype(np.uint64)
+    breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
+    starts = np.concatenate(([0], breaks))
+    ends = np.concatenate((np.cumsum(sizes), [0]))
+    for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
+        at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
+        file.check("records", int(offsets[first]), end - at)
+        file.read_into(out[at:end], "records", int(offsets[first]))
