@@ -15,9 +15,8 @@ import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
 from baash.ledger.reader import Ledger
-from baash.ledger.round import Round, read_records
+from baash.ledger.round import Round
 from baash.protocol.replica import Blocks
-from baash.records import BLOCK_ROW
 
 PIECE_BYTES = 1 << 20  # stays in a core's cache while it is used; larger pieces are slower (docs/performance.md)
 ROWS_MAX = 8192  # 1 MiB of rows
@@ -37,7 +36,7 @@ def read(ledger: Ledger, first: int, after: int) -> Blocks:
     at = 0
     for round, found in parts:
         size = int(found["bytes"].sum(dtype=np.int64))
-        read_records(round.file, found, records[at : at + size])
+        round.file.blocks(found, records[at : at + size])
         at += size
     return Blocks(rows, records, offsets)
 
@@ -56,9 +55,7 @@ def pieces(
         while at < len(rows):
             limit = int(offsets[at]) + piece_bytes
             end = max(at + 1, int(np.searchsorted(offsets, limit, side="right")) - 1)
-            records = np.empty(int(offsets[end] - offsets[at]), dtype=np.uint8)
-            read_records(round.file, rows[at:end], records)
-            yield Blocks(rows[at:end], records, offsets[at : end + 1] - offsets[at])
+            yield Blocks(rows[at:end], round.file.blocks(rows[at:end]), offsets[at : end + 1] - offsets[at])
             at = end
 
 
@@ -68,8 +65,7 @@ def _stretches(ledger: Ledger, first: int, after: int) -> Iterator[tuple[Round, 
         round = ledger.round_of(first)
         end = min(after, first + ROWS_MAX, _segment_end(ledger, round, after))
         at = int(round.locator["first_block"]) + first - round.first_block
-        raw = round.file.read("block_headers", at * BLOCK_ROW.itemsize, (end - first) * BLOCK_ROW.itemsize)
-        rows = raw.view(BLOCK_ROW)
+        rows = round.file.headers(at, end - first)
         if not np.array_equal(rows["height"], np.arange(first, end, dtype=np.uint64)):
             wrong = first + int(np.flatnonzero(rows["height"] != np.arange(first, end, dtype=np.uint64))[0])
             raise LedgerDamaged(
