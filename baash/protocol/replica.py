@@ -141,6 +141,17 @@ class Replica:
             first, at = end, at + 1
         return found
 
+    def block(self, height: int) -> tuple[np.void, np.ndarray] | None:
+        """One block: its row (BLOCK_ROW) and records (u1), as views; None: it is not here."""
+        at = bisect_right(self._heights, height) - 1
+        if at < 0:
+            return None
+        piece, i = self.pieces[at], height - self._heights[at]
+        if i >= len(piece.rows):
+            return None
+        ends = piece.offsets
+        return piece.rows[i], piece.records[ends[i] : ends[i + 1]]
+
     def holding(self, numbers: np.ndarray) -> tuple[np.ndarray, int]:
         """(bool, n: whether the block of each of these transactions is here; bytes of these blocks, each counted once).
 

@@ -78,6 +78,10 @@ def test_it_holds_the_newest_and_answers_for_nothing_else(
         assert [bytes(v) for piece in found for v in piece.views()] == records[first:after]
         assert b"".join(b"".join(_each(piece)) for piece in found) == b"".join(records[first:after])
         assert sum(len(list(_each(piece))) for piece in found) == int(rows["count"][first:after].sum())
+    one = replica.block(first)
+    assert (one is not None) == (total - held <= first < total)
+    if one is not None:
+        assert (int(one[0]["height"]), one[1].tobytes()) == (first, records[first])
     numbers = np.unique(
         np.array(data.draw(st.lists(st.integers(0, sum(sizes) - 1), min_size=1, max_size=40)), dtype=np.uint64)
     )

@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[2])]
-
 from baash.mpi.ending import drain_requested, run_rank
 from baash.mpi.report import emit
 from baash.options import RunOptions
@@ -17,6 +15,7 @@ from baash.options import RunOptions
 
 def body() -> Any:
     importlib.import_module("baash.mpi.library")  # before h5py, as ``baash.run`` does
+    sys.path[:0] = [str(Path(__file__).parents[2])]
     from replicas import chain_of_ledger, check_nodes
 
     from baash import rank
