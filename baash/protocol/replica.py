@@ -104,6 +104,7 @@ class Replica:
         self.pieces: list[Blocks] = []  # ascending; no piece reaches over a gap in the heights
         self._costs: list[int] = []
         self._heights: list[int] = []  # of the first block of each piece
+        self._numbers: list[int] = []  # of the first transaction of each piece
 
     def __len__(self) -> int:
         return sum(map(len, self.pieces))
@@ -158,26 +159,33 @@ class Replica:
         ``numbers``: u8, ascending, of the whole ledger.
         """
         held, size = np.zeros(len(numbers), dtype=bool), 0
-        for piece in self.pieces:
-            head = piece.first_transaction
-            a, b = np.searchsorted(numbers, np.array([head, head + piece.transactions], dtype=np.uint64)).tolist()
-            if a < b:
+        at = 0
+        while at < len(numbers):
+            index = bisect_right(self._numbers, int(numbers[at])) - 1
+            if index >= 0:
+                piece, head = self.pieces[index], self._numbers[index]
+                after = int(np.searchsorted(numbers, np.uint64(head + piece.transactions)))
                 firsts = piece.rows["first_transaction"]
-                blocks = np.unique(np.searchsorted(firsts, numbers[a:b], side="right") - 1)
+                blocks = np.unique(np.searchsorted(firsts, numbers[at:after], side="right") - 1)
                 size += int(piece.rows["bytes"][blocks].sum(dtype=np.uint64))
-                held[a:b] = True
+                held[at:after] = True
+                at = max(at, after)
+            if index + 1 == len(self.pieces):
+                break
+            at = max(at, int(np.searchsorted(numbers, np.uint64(self._numbers[index + 1]))))
         return held, size
 
     def _keep(self, piece: Blocks, cost: int) -> None:
         self.pieces.append(piece)
         self._costs.append(cost)
         self._heights.append(piece.first)
+        self._numbers.append(piece.first_transaction)
         self.bytes += cost
         drop = 0
         while self.bytes > self.bytes_max:
             self.bytes -= self._costs[drop]
             drop += 1
-        del self.pieces[:drop], self._costs[:drop], self._heights[:drop]
+        del self.pieces[:drop], self._costs[:drop], self._heights[:drop], self._numbers[:drop]
 
 
 def _copies(whole: Blocks, bytes_max: int) -> Iterator[Blocks]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 import weakref
 from itertools import pairwise
 
@@ -115,6 +116,25 @@ def test_memory_is_what_it_says() -> None:
     assert 0 < living <= replica.bytes <= 1 << 20
     assert replica.bytes > 7 << 17  # and it is used
     assert all(piece.records.base is not None for piece in replica.pieces)  # views, no copies
+
+
+@pytest.mark.parametrize("transactions", [1, 3, 40, 4000])
+def test_the_interpreter_sees_no_more_memory_than_is_counted(transactions: int) -> None:
+    made = []
+    first = height = 0
+    for _ in range(max(30, 3000 // transactions)):
+        made.append(window(transactions, first, height))
+        first, height = first + transactions, height + len(made[-1][0])
+    replica = Replica(300_000)
+    gc.collect()
+    tracemalloc.start()
+    for rows, batch in made:
+        replica.add(rows, Batch(batch.records.copy(), batch.info, batch.ids, batch.entities))
+        del rows, batch
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 200_000 < replica.bytes <= 300_000 and taken <= replica.bytes + 4096
 
 
 def test_a_small_remainder_does_not_pin_a_large_message() -> None:
