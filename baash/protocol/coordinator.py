@@ -15,6 +15,7 @@ from baash.batch import Batch
 from baash.errors import PeerError
 from baash.protocol import headers, windows
 from baash.protocol.certificate import Certificate
+from baash.protocol.committed import pad8
 from baash.protocol.events import (
     BatchOffered,
     DrainRequested,
@@ -39,7 +40,7 @@ from baash.protocol.plan import Log, Part, Plan
 from baash.protocol.queues import Lot, Queues
 from baash.protocol.replica import REPLICA_BYTES, Replica
 from baash.protocol.rounds import Rounds
-from baash.protocol.validator import check_closes, lost_coordinator, pad8
+from baash.protocol.validator import check_closes, lost_coordinator
 from baash.protocol.view import View
 from baash.protocol.windows import Delta, State
 from baash.records import UNDECIDED_REASONS, Reason

@@ -7,6 +7,8 @@ cluster). With its own hashes between them they must complete the tree whose roo
 coordinator signed. So nothing is taken on trust, and what a node is sent and computes grows with the logarithm of what
 the other clusters commit, not with their number. ``docs/decisions/0012`` has the arithmetic.
 
+Numbers of transactions are in no hash: they are held against the commit records' totals and each other, no more.
+
 Keeps nothing: the blocks themselves are ``replica.py``'s.
 """
 

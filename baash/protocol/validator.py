@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from baash import batch as batches
-from baash import kernels, keys
+from baash import keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
 from baash.protocol import headers, quorum
+from baash.protocol.committed import check_slot, lacked_blocks, open_blocks, open_body, open_held, split_certificates
 from baash.protocol.events import (
     Effect,
     Event,
@@ -39,18 +39,13 @@ from baash.protocol.messages import Kind, Message, encode, open_message, rows
 from baash.protocol.plan import Log, window_rows
 from baash.protocol.replica import REPLICA_BYTES, Replica
 from baash.protocol.view import View
-from baash.protocol.windows import U8, Delta, Received, State, Verdict, entries_of, judge, received
+from baash.protocol.windows import U8, Delta, Received, State, Verdict, judge, received
 from baash.records import (
     BLOCK_ROW,
-    COMMIT_LOCATOR,
     COMMIT_RECORD,
-    COMMIT_SIGNATURE,
-    ROUND_BODY,
-    ROUND_WINDOW,
     ZERO_HASH,
     Answer,
     Reason,
-    align,
 )
 
 COMMITS_KEPT = 1024  # a window built on an older record than these gets the answer "behind"
@@ -216,7 +211,7 @@ class Validator:
         proofs = [c for c, _ in split_certificates(encoded)]
         if not len(firsts) == len(mine) == len(proofs):
             raise PeerError("COMMITTED message with the wrong number of windows")
-        lacked = _lacked(rows(lacking, U8), proofs, records)
+        lacked = lacked_blocks(rows(lacking, U8), proofs, records)
         decided = [
             self._decided(row, self._chain.number + i, proof, lacked.get(int(row["number"])))
             for i, (row, proof) in enumerate(zip(mine, proofs, strict=True))
@@ -254,9 +249,9 @@ class Validator:
             delta = verdict.delta if count == len(verdict.batch) else None
             return Decided(digest, window.row, entries, verdict.batch.cut(0, count), delta)
         if records is not None:
-            batch = _open_blocks(proof.entries[:prefix], records)
+            batch = open_blocks(proof.entries[:prefix], records)
         elif held is not None:
-            batch = _open_held(held, prefix)
+            batch = open_held(held, prefix)
         else:
             raise PeerError(f"window {number} committed, but its blocks are not here")
         return Decided(digest, proof.window, proof.entries[:prefix], batch, None)
@@ -305,101 +300,3 @@ def lost_coordinator(cluster: int | None) -> str:
         f"the coordinator of cluster {cluster} died; a view change inside the job is not there yet (docs/limits.md): "
         "everything acknowledged is in the ledger, run again to continue it"
     )
-
-
-def check_slot(view: View, slot: np.ndarray, previous: bytes, number: int) -> np.ndarray:
-    """The commit record (COMMIT_RECORD, scalar) of a slot that follows ``previous`` and every coordinator signed."""
-    need = COMMIT_RECORD.itemsize + COMMIT_LOCATOR.itemsize + len(view.coordinators) * COMMIT_SIGNATURE.itemsize
-    if slot.nbytes < need:
-        raise PeerError("commit record cut short")
-    signed = slot[: COMMIT_RECORD.itemsize].tobytes()
-    record: np.ndarray = np.frombuffer(signed, dtype=COMMIT_RECORD)[0]
-    if (
-        int(record["view"]) != view.view
-        or record["ledger"].tobytes() != view.ledger
-        or int(record["round"]) != number
-        or record["previous"].tobytes() != previous
-    ):
-        raise PeerError(f"a commit record that does not follow round {number - 1}")
-    signatures = slot[need - len(view.coordinators) * COMMIT_SIGNATURE.itemsize : need].view(COMMIT_SIGNATURE)
-    by_node = {int(s["node"]): s["signature"].tobytes() for s in signatures}
-    for coordinator in view.coordinators:
-        signature = by_node.get(coordinator.node, b"")
-        if not keys.verify(coordinator.key, keys.Context.COMMIT, signed, signature):
-            raise PeerError(f"a commit record that node {coordinator.node} did not sign")
-    return record
-
-
-def open_body(body: np.ndarray, record: np.ndarray) -> np.ndarray:
-    """The window rows (ROUND_WINDOW) of the round body that ``record`` names."""
-    count = int(record["window_count"])
-    size = body.nbytes - 8 * count
-    if size < ROUND_BODY.itemsize or hashlib.sha256(body[:size].tobytes()).digest() != record["body"].tobytes():
-        raise PeerError("a round body that is not the commit record's")
-    windows: np.ndarray = body[ROUND_BODY.itemsize : ROUND_BODY.itemsize + count * ROUND_WINDOW.itemsize].view(
-        ROUND_WINDOW
-    )
-    return windows
-
-
-def split_certificates(encoded: np.ndarray) -> list[tuple[certificates.Certificate, np.ndarray]]:
-    """Certificates that lie one behind the other, each padded to 8, with their bytes. Raises PeerError."""
-    found = []
-    at = 0
-    while at < encoded.nbytes:
-        try:
-            certificate = certificates.decode(encoded[at:])
-        except ValueError as error:
-            raise PeerError(str(error)) from error
-        size = int(certificate.head["total_bytes"])
-        found.append((certificate, encoded[at : at + size]))
-        at += align(size, 8)
-    return found
-
-
-def _lacked(
-    numbers: np.ndarray, proofs: Sequence[certificates.Certificate], records: np.ndarray
-) -> dict[int, np.ndarray]:
-    """The blocks that a COMMITTED message brings because this node does not hold them, by window."""
-    by_number = {int(p.window["number"]): p for p in proofs}
-    found = {}
-    at = 0
-    for number in numbers.tolist():
-        proof = by_number.get(number)
-        size = int(proof.entries["bytes"][: proof.prefix].sum(dtype=np.uint64)) if proof is not None else 0
-        if proof is None or at + size > records.nbytes:
-            raise PeerError("COMMITTED message with fewer blocks than it says")
-        found[number] = records[at : at + size]
-        at += size
-    return found
-
-
-def pad8(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Byte arrays one behind the other, each padded with zeros to a multiple of 8."""
-    out = np.zeros(sum(align(p.nbytes, 8) for p in parts), dtype=np.uint8)
-    at = 0
-    for part in parts:
-        out[at : at + part.nbytes] = part
-        at += align(part.nbytes, 8)
-    return out
-
-
-def _open_held(window: Received, prefix: int) -> batches.Batch:
-    """A committed window that came here but could not be judged: its hash vouches for the header, that for the rest."""
-    digests = kernels.content_digests(window.entries, int(window.row["cluster"]))
-    root = kernels.merkle_roots(digests, np.array([0, len(digests)]))[0]
-    if root.tobytes() != window.row["content_root"].tobytes():
-        raise PeerError("a committed window whose blocks are not those of its header")
-    entries = window.entries[:prefix]
-    return _open_blocks(entries, window.records[: int(entries["bytes"].sum(dtype=np.uint64))])
-
-
-def _open_blocks(entries: np.ndarray, records: np.ndarray) -> batches.Batch:
-    """The transactions of blocks, if they are what ``entries`` (BLOCK_ENTRY) say. Raises PeerError."""
-    batch, reason, _ = batches.scan(records)
-    offsets = np.append(np.zeros(1, dtype=np.int64), np.cumsum(entries["count"], dtype=np.int64))
-    if reason is not Reason.NONE or int(offsets[-1]) != len(batch):
-        raise PeerError("committed blocks that are not what their certificate says")
-    if entries_of(batch, offsets).tobytes() != entries.tobytes():
-        raise PeerError("committed blocks that are not what their certificate says")
-    return batch
