@@ -33,7 +33,7 @@ from baash.protocol import view_record
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import LedgerRead, ReadLedger, Reply
 from baash.protocol.messages import Kind, encode
-from baash.protocol.plan import Log
+from baash.protocol.plan import Log, empty_log
 from baash.protocol.validator import COMMITS_KEPT, Validator
 from baash.protocol.view import Host, View
 from baash.protocol.windows import State
@@ -171,6 +171,7 @@ class Rank:
         self.lock: WriterLock | None = opened.lock if opened else None  # held as long as this rank lives
         self.ids: dict[int, kernels.EntityTable] = {}  # by cluster led here; see ``Restored.ids``
         self.start: Log | None = None
+        self.nodes: dict[int, Actor] = {}
         self._drain = drain
         self._secrets = {k.public: k for k in meeting.secrets}
 
@@ -181,7 +182,7 @@ class Rank:
         failure: BaashError | None = None
         begun = time.monotonic()
         try:
-            nodes = self._make_nodes()
+            self.nodes = nodes = self._make_nodes()
             mine = [n for n in nodes.values() if isinstance(n, Coordinator)]
             if mine:
                 folder = Folder(self.options.ledger)
@@ -198,7 +199,7 @@ class Rank:
                 store=store,
                 intake=intake,
                 read_shared=self._read_shared,
-                answer_reads=lambda c, asked: fetcher.answer(c.state.table, asked.entities),
+                answer_reads=lambda c, asked: fetcher.answer(c.state.table, c.replica, asked.entities),
                 known=self._known,
                 learned=self._learned,
                 drain_requested=self._drain,
@@ -236,6 +237,7 @@ class Rank:
 
     def _make_nodes(self) -> dict[int, Actor]:
         nodes: dict[int, Actor] = {}
+        keep = self.options.replica_bytes
         read: dict[int, tuple[Restored, Log]] = {}
         for node in self.view.nodes:
             secret = self._secrets.get(node.key)
@@ -243,18 +245,22 @@ class Rank:
                 continue
             if node.cluster is None:
                 empty = State(kernels.EntityTable(), kernels.ReplayTable(self.view.parameters.replay_width))
-                nodes[node.node] = Validator(self.view, node.node, secret, empty, ZERO_HASH, storage=True)
+                nodes[node.node] = Validator(
+                    self.view, node.node, secret, empty, empty_log(len(self.view.coordinators)), storage=True
+                )
                 continue
             if node.cluster not in read:
                 read[node.cluster] = read_state(self.options.ledger, self.view, node.cluster)
             restored, log = read[node.cluster]
             state = State(restored.entities, restored.replay).copy()
             if node.role == "coordinator":
-                nodes[node.node] = Coordinator(self.view, node.cluster, secret, state, log, self.options.limits())
+                nodes[node.node] = Coordinator(
+                    self.view, node.cluster, secret, state, log, self.options.limits(), replica_bytes=keep
+                )
                 self.ids[node.cluster] = restored.ids
                 self.start = log
             else:
-                nodes[node.node] = Validator(self.view, node.node, secret, state, log.commit)
+                nodes[node.node] = Validator(self.view, node.node, secret, state, log, replica_bytes=keep)
         return nodes
 
     # -- what the loop asks -----------------------------------------------------------------------------------------

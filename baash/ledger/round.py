@@ -101,18 +101,18 @@ class SegmentFile:
             except ValueError as error:
                 raise LedgerDamaged(f"{self.layout.path}: {error}; baash verify says more") from None
 
-    def blocks(self, rows: np.ndarray) -> np.ndarray:
-        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
+    def blocks(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them; into
+        ``out``, if there is one, of just that size."""
         sizes = rows["bytes"].astype(np.int64)
         offsets = rows["records_offset"].astype(np.uint64)
-        total = int(sizes.sum())
-        self.check("records", 0, total)
+        total = self.check("records", 0, int(sizes.sum()))
+        out = np.empty(total, dtype=np.uint8) if out is None else out
         if not len(rows):
-            return np.zeros(0, dtype=np.uint8)
+            return out
         breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
         starts = np.concatenate(([0], breaks))
         ends = np.concatenate((np.cumsum(sizes), [0]))
-        out = np.empty(total, dtype=np.uint8)
         for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
             at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
             self.check("records", int(offsets[first]), end - at)
