@@ -179,8 +179,7 @@ class Collector:
         last = np.append(owner[1:] != owner[:-1], True)[: len(owner)] & (offset + 1 < sizes[owner])
         begin = starts[owner] + offset.astype(np.uint64)
         tails = kernels.sha256_spans(batch.records, begin[last] + np.uint64(1), (sizes[owner] - offset - 1)[last])
-        keys = keys_of(tails, 2)
-        self._take("names", len(keys), key=keys[:, 0], key2=keys[:, 1], number=number[made][owner[last]])
+        self._take("names", len(tails), key=keys_of(tails)[:, 0], number=number[made][owner[last]])
         rooted = batch.records[starts[owner].astype(np.int64)] == _SLASH
         above = np.flatnonzero(rooted & (offset > 0))
         # The two bytes before a name are those that its hash begins with: the hash of a folder is that of an entity of that name.

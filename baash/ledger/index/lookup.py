@@ -69,8 +69,8 @@ class Lookup:
         self._commit = self._tail[-1].extent["commit"].tobytes() if self._tail else b""
         self._runs = [*ledger.chain.runs, *self._tail]
         self._largest = sorted(self._runs, key=lambda run: run.first - run.after)
+        self._by_id = [(run.tables["ids"].find, run) for run in self._largest]
         self._firsts = [run.first for run in self._runs]
-        self._first_blocks = [run.first_block for run in self._runs]
         segments = [ledger.chain.segments, *(run.tables["segments"].read() for run in self._tail)]
         rows = np.concatenate(segments)
         self._starts = rows["first_transaction"].tolist()
@@ -106,8 +106,12 @@ class Lookup:
     def find(self, id_: bytes) -> Transaction | None:
         """The committed transaction with this id (32 bytes)."""
         key = int.from_bytes(id_[:8], "big")
-        for run in self._largest:
-            for number, place in run.candidates(key, key):
+        for find, run in self._by_id:
+            _, count, relative, place = find(key, key)
+            if not count:
+                continue
+            candidates = [(relative + run.first, place)] if count == 1 else run.candidates(key, key)
+            for number, place in candidates:
                 raw = self._record(number, place)
                 found = hashlib.sha256(raw).digest()
                 if found == id_:
@@ -245,8 +249,9 @@ class Lookup:
         """u8, ascending: the numbers of the CREATEs of entities whose name is this, or ends in it behind a ``/``."""
         if b"/" in last_component:
             raise ValueError("a last component has no / in it")
-        tails = self._numbers("names", key_of(hashlib.sha256(last_component).digest(), 2), 0)[1]
-        return np.union1d(tails, self._creates(entity_hash(last_component)))
+        tails = self._numbers("names", key_of(hashlib.sha256(last_component).digest()), 0)[1]
+        fits = [one.number for one in self.read(tails) if one.entity.endswith(b"/" + last_component)]
+        return np.union1d(np.array(fits, dtype=np.uint64), self._creates(entity_hash(last_component)))
 
     def below(self, folder: bytes) -> np.ndarray:
         """u8, ascending: the numbers of the CREATEs of entities whose name begins with ``folder`` and a ``/``; names that do not
