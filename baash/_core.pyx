@@ -590,6 +590,21 @@ cdef class IndexTable:
             status = baash_index_rows(&out[0, 0], &fault, &self.c, first, out.shape[0])
         fault_of(status, fault)
 
+    def first_u4(self, uint64_t number):
+        """The first u4 of a row."""
+        cdef baash_index_fault fault
+        cdef int status
+        cdef uint8_t[72] row
+        cdef uint32_t value
+        if self.c.row_bytes > 64:
+            raise ValueError("a row of at most 64 bytes is needed")
+        with nogil:
+            status = baash_index_take(row, &fault, &self.c, &number, 1)
+        if status != BAASH_OK:
+            fault_of(status, fault)
+        memcpy(&value, row, 4)
+        return value
+
     def take(self, uint8_t[:, ::1] out, const uint64_t[::1] numbers):
         cdef baash_index_fault fault
         cdef int status

@@ -42,6 +42,8 @@ class IndexTable:
         #: find(low, high, low2=0, high2=0): (first row whose key is not below, how many up to ``high``, and the two u4 behind the
         #: key of the first; 0 where there are none).
         self.find = self._core.find
+        #: first_u4(number): the first u4 of a row, of a table whose rows have 4 bytes or more.
+        self.first_u4 = self._core.first_u4
 
     def find_all(self, lows: Integers, highs: Integers | None = None) -> tuple[U8, U8, npt.NDArray[Any]]:
         """``find`` for many keys, n × key_words: (firsts u8, counts u8, the first row of each)."""

@@ -6,7 +6,10 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -502,3 +505,108 @@ def blocks(path: Path) -> list[tuple[np.void, np.ndarray]]:
     found = list(fetcher.blocks(np.array([0, 3, 4, 20], dtype=np.uint64)))
     fetcher.close()
     return found
+
+
+def child_of(work: Callable[[], object]) -> int:
+    """The process id of a child of this process that does ``work``."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except BaseException as error:
+            os.write(2, f"{error!r}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def end_of(child: int) -> int:
+    """Its exit code, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed_at(step: int, work: Callable[[], object]) -> None:
+    """Die by SIGKILL before the ``step``-th call that changes something in the folder."""
+    left = step
+
+    def dying(call: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object, **more: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **more)
+
+        return counted
+
+    for name in ("pwrite", "fsync", "replace", "unlink"):
+        setattr(os, name, dying(getattr(os, name)))
+    work()
+
+
+def test_a_builder_that_is_killed_at_every_step(tmp_path: Path) -> None:
+    """Whatever is there then can be used, and the next build makes what one that was not killed makes. BAASH_TEST_STRIDE=1
+    takes all steps."""
+    writer = Writer(tmp_path / "l", 29)
+    for i in range(5):
+        if i == 3:
+            writer.view()
+        writer.round()
+        if i == 1:
+            build(writer.builder.path, chunk=1)
+    path = writer.builder.path
+    plain = Plain(path)
+    clean = Path(shutil.copytree(path, tmp_path / "clean"))
+    build(clean, chunk=1)
+    step, kills = 1, 0
+    while True:
+        tried = Path(shutil.copytree(path, tmp_path / f"k{step}"))
+        code = end_of(child_of(partial(killed_at, step, partial(build, tried, chunk=1))))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        kills += 1
+        with Ledger(tried) as ledger:
+            lookup = Lookup(ledger)
+            assert not lookup.notes and [lookup.find(t.id) for t in plain.all] == plain.all
+        build(tried, chunk=1)
+        assert not [p for p in tried.iterdir() if p.name.endswith(".tmp")]
+        agree_quickly(tried, plain)
+        shutil.rmtree(tried)
+        step += 1 if os.environ.get("BAASH_TEST_STRIDE") == "1" else 5
+    assert kills > 8
+    assert [p.read_bytes() for p in index_files(tried)] == [p.read_bytes() for p in index_files(clean)]
+
+
+def agree_quickly(path: Path, plain: Plain) -> None:
+    with Ledger(path) as ledger:
+        assert ledger.chain.rounds == len(plain.rounds)
+        assert Lookup(ledger).read(np.arange(len(plain.all))) == plain.all
+
+
+def test_two_builders_at_once(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "l", 31)
+    for _ in range(8):
+        writer.round()
+    path = writer.builder.path
+    plain = Plain(path)
+    for turn in range(4):
+        tried = Path(shutil.copytree(path, tmp_path / f"t{turn}"))
+        children = [child_of(partial(build, tried, chunk=chunk)) for chunk in (1, 40, 1)]
+        assert [end_of(child) for child in children] == [0, 0, 0]
+        agree_quickly(tried, plain)
+        build(tried)
+        covered = sorted((first, after) for first, all_ in listed(tried).items() for after in all_)
+        assert covered[0][0] == 0 and covered[-1][1] == 8 and all(a[1] == b[0] for a, b in pairwise(covered))
+
+
+def test_a_segment_is_missing_that_an_index_answers_for(copy: Path) -> None:
+    plain = Plain(copy)
+    gone = min(copy.glob("segment-*.h5"))
+    gone.unlink()
+    with Ledger(copy) as ledger:
+        lookup = Lookup(ledger)
+        assert lookup.find(plain.all[-1].id) == plain.all[-1], "what lies elsewhere can still be read"
+        with pytest.raises(LedgerDamaged, match=f"{gone.name} is missing"):
+            lookup.find(plain.all[0].id)
+    assert not audit(copy).ok

@@ -55,11 +55,6 @@ def build(path: str | Path, progress: Progress | None = None, *, chunk: int = CH
         _cover(ledger, built, progress, chunk)
     _merge(folder, built)
     _tidy(folder, built)
-    built.index_bytes = sum(
-        (folder.path / name_of(first, after)).stat().st_size
-        for first, all_ in listed(folder.path).items()
-        for after in all_
-    )
     return built
 
 
@@ -118,20 +113,22 @@ def _merge_files(folder: Path, a: Run, b: Run) -> int:
 
 def _tidy(folder: Folder, built: Built) -> None:
     """Unlink files that do not count, or whose rounds another one covers."""
+    there = listed(folder.path)  # first: what another builder makes from now on is not ours to judge
     chain = open_chain(folder)
     try:
-        counting = {run.name for run in chain.runs}
+        counting = {run.name: run.bytes for run in chain.runs}
     finally:
         chain.close()
-    for first, all_ in listed(folder.path).items():
+    for first, all_ in there.items():
         for after in all_:
             name = name_of(first, after)
             if name not in counting and (after <= chain.rounds or name in chain.stale):
                 _unlink(folder.path / name, built)
     built.made = [name for name in built.made if name in counting]
+    built.index_bytes = sum(counting.values())
 
 
 def _unlink(path: Path, built: Built) -> None:
-    with refusals("remove", path), suppress(FileNotFoundError):
+    with refusals("remove", path), suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(path)
         built.removed.append(path.name)

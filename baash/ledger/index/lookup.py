@@ -28,6 +28,7 @@ from baash.records import BLOCK_HEADER, Operation, entity_hash
 
 GATHERED = 1 << 20  # transactions that are collected before they are sorted
 GROWTH = 4  # a piece in memory is merged into the one before unless that one is so many times as large
+_WRITE = np.isin(np.arange(256), WRITES)  # by operation
 _NONE = np.zeros(0, dtype=np.uint64)
 
 
@@ -193,26 +194,24 @@ class Lookup:
     def about(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, np.ndarray]:
         """(how many transactions about an entity (its hash, 32 bytes) have a number below ``before``, the numbers (u8, ascending)
         of all of them or of the ``newest`` last)."""
-        total, parts, left = 0, [], newest
+        key, total, left = key_of(entity, 2), 0, newest
+        parts: list[np.ndarray] = []
         for run in reversed(self._runs):
             if before is not None and run.first >= before:
                 continue
-            if newest and not left:
-                count, rows = run.about(key_of(entity, 2), 1, before)[0], None
-            else:
-                count, rows = run.about(key_of(entity, 2), left, before)
-            if rows is not None and len(rows):
-                parts.append(rows["number"].astype(np.uint64) + np.uint64(run.first))
-                left -= len(rows) if newest else 0
+            count, rows = run.about(key, left or (1 if newest else 0), before)
             total += count
-        return total, np.concatenate([_NONE, *reversed(parts)])
+            if count and (left or not newest):
+                parts.append(rows["number"] + np.uint64(run.first))
+                left -= len(rows) if newest else 0
+        return total, parts[0] if len(parts) == 1 else np.concatenate([_NONE, *reversed(parts)])
 
     def writes(self, entity: bytes) -> np.ndarray:
         """u8, ascending: the numbers of an entity's CREATEs, UPDATEs and RETIREs; so many are its version."""
         parts = [_NONE]
         for run in self._runs:
             _, rows = run.about(key_of(entity, 2), 0, None)
-            chosen = rows["number"][np.isin(rows["operation"], WRITES)]
+            chosen = rows["number"][_WRITE[rows["operation"]]]
             parts.append(chosen.astype(np.uint64) + np.uint64(run.first))
         return np.concatenate(parts)
 
@@ -222,7 +221,7 @@ class Lookup:
             many = 16
             while run.first < before:
                 count, rows = run.about(key_of(entity, 2), many, before)
-                written = np.flatnonzero(np.isin(rows["operation"], WRITES))
+                written = np.flatnonzero(_WRITE[rows["operation"]])
                 if len(written):
                     found = self.transaction(run.first + int(rows["number"][written[-1]]))
                     if entity_hash(found.entity)[:16] != entity[:16]:

@@ -212,6 +212,15 @@ class _FileRows:
         except ValueError:  # places that lie outside: the file was not made by us
             raise self._outside() from None
 
+    def first_u4(self, number: int, /) -> int:
+        try:
+            value: int = self._table.first_u4(number)
+            return value
+        except kernels.PageFault as fault:
+            raise damaged(self._path, fault) from None
+        except ValueError:
+            raise self._outside() from None
+
     def take(self, numbers: np.ndarray, /) -> np.ndarray:
         try:
             return self._table.take(numbers)
@@ -265,7 +274,7 @@ def _open(path: Path, file: int) -> Run:
     names, salt = SECTION.names or (), int(header["salt"])
     for table, section in zip(TABLES, header["sections"], strict=True):
         tables[table.name] = _FileRows(path, file, table, {name: int(section[name]) for name in names}, salt)
-    return Run(header["extent"], tables, path.name, _Closer(file))
+    return Run(header["extent"], tables, path.name, size, _Closer(file))
 
 
 class _Closer:

@@ -73,6 +73,7 @@ TABLES = (
     Table("roots", np.dtype([("root", "u1", 32)]), 0),
 )
 BY_NAME = {table.name: table for table in TABLES}
+_NO_ENTITIES = np.zeros(0, dtype=BY_NAME["entities"].dtype)
 SUBTREE = 256  # blocks below one of ``roots``
 PLACE_UNIT = 8  # bytes; records begin at multiples of it
 
@@ -112,6 +113,7 @@ class Rows(Protocol):
     def find_all(self, lows: np.ndarray, /) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def read(self, first: int = 0, count: int | None = None, /) -> np.ndarray: ...
     def take(self, numbers: np.ndarray, /) -> np.ndarray: ...
+    def first_u4(self, number: int, /) -> int: ...
 
 
 class MemoryRows:
@@ -150,6 +152,9 @@ class MemoryRows:
     def read(self, first: int = 0, count: int | None = None, /) -> np.ndarray:
         return self._rows[first : self.rows if count is None else first + count]
 
+    def first_u4(self, number: int, /) -> int:
+        return int(self._rows[number][0])
+
     def take(self, numbers: np.ndarray, /) -> np.ndarray:
         found: np.ndarray = self._rows[numbers.astype(np.int64)]
         return found
@@ -159,9 +164,14 @@ class Run:
     """The tables of a run of rounds. Numbers that go in and come out are those of the ledger."""
 
     def __init__(
-        self, extent: np.void, tables: Mapping[str, Rows], name: str = "", close: Callable[[], None] = lambda: None
+        self,
+        extent: np.void,
+        tables: Mapping[str, Rows],
+        name: str = "memory",
+        size: int = 0,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.extent, self.tables, self.name, self.close = extent, tables, name, close
+        self.extent, self.tables, self.name, self.bytes, self.close = extent, tables, name, size, close
         self.first_round, self.after_round = _span(extent, "first_round", "rounds")
         self.first_block, self.after_block = _span(extent, "first_block", "blocks")
         self.first, self.after = _span(extent, "first_transaction", "transactions")
@@ -187,14 +197,14 @@ class Run:
     def about(self, key: Sequence[int], newest: int, before: int | None) -> tuple[int, np.ndarray]:
         """(how many rows of ``entities`` with this key have a number below ``before``, the ``newest`` of them or all)."""
         entities = self.tables["entities"]
-        first, count, _, _ = entities.find(key[0], key[0], key[1], key[1])
-        if before is not None and before < self.after:
-            count = self._count_below(first, count, before - self.first)
+        first, count, number, _ = entities.find(key[0], key[0], key[1], key[1])
+        if count and before is not None and before < self.after:
+            count = self._count_below(first, count, number, before - self.first)
         kept = min(count, newest or count)
-        return count, entities.read(first + count - kept, kept)
+        return count, entities.read(first + count - kept, kept) if kept else _NO_ENTITIES
 
-    def _count_below(self, first: int, count: int, number: int) -> int:
-        low, high, entities = 0, count, self.tables["entities"]
+    def _count_below(self, first: int, count: int, lowest: int, number: int) -> int:
+        low, high, entities = int(lowest < number), count if lowest < number else 0, self.tables["entities"]
         while low < high:
             middle = (low + high) // 2
             if int(entities.read(first + middle, 1)["number"][0]) < number:
@@ -213,7 +223,7 @@ class Run:
 
     def place(self, number: int) -> int:
         """Where in the ``records`` of its segment a transaction begins, in units of 8 bytes."""
-        return int(self.tables["places"].read(number - self.first, 1)["place"][0])
+        return self.tables["places"].first_u4(number - self.first)
 
     def places(self, numbers: np.ndarray) -> np.ndarray:
         """u8: the same for many (u8)."""
@@ -274,7 +284,7 @@ def chunks(rows: Rows, size: int) -> Iterator[np.ndarray]:
 
 def in_memory(extent: np.void, tables: Mapping[str, np.ndarray]) -> Run:
     """A run in memory; every table, sorted."""
-    return Run(extent, {t.name: MemoryRows(t, tables[t.name]) for t in TABLES}, "memory")
+    return Run(extent, {t.name: MemoryRows(t, tables[t.name]) for t in TABLES})
 
 
 def joined_segments(parts: Sequence[np.ndarray]) -> np.ndarray:
