@@ -6,7 +6,7 @@
 Both sides get the same questions by turns, a few hundred at a time, and the smallest of all times counts, for wall clock and for CPU:
 on a shared machine a difference of times says little, but the ratio of such two stands. SQLite is as fast as it can be made
 easily: read-only, one statement prepared once, the table either clustered by id (WITHOUT ROWID) or with a unique index, whichever is
-faster. Cold: the pages of all files are dropped before each turn, by the kernel's own means where that is allowed.
+faster. Cold: the pages of all files are dropped from the page cache before each turn (POSIX_FADV_DONTNEED).
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ import numpy as np
 import pytest
 from measure import FULL
 
+from baash import kernels
 from baash.ledger.index.building import build
 from baash.ledger.index.lookup import Lookup
 from baash.ledger.reader import Ledger
 from baash.ledger.transactions import scan_rounds
-from baash.records import entity_hash
+from baash.records import TRANSACTION, entity_hash
 
 LOADED, UPDATED = (9_900_000, 200_000) if FULL else (3_000, 600)
 TURNS = 15 if FULL else 2
@@ -52,44 +53,47 @@ def written(folder: Path) -> Path:
 
 
 def databases(ledger: Path, folder: Path) -> dict[str, Path]:
-    """SQLite's two ways to keep the same transactions, rows in the order of the ledger, and an index by entity in both."""
-    schemas = {
-        "clustered": ["CREATE TABLE t(id BLOB PRIMARY KEY, entity BLOB, record BLOB) WITHOUT ROWID"],
-        "indexed": ["CREATE TABLE t(id BLOB, entity BLOB, record BLOB)", "CREATE UNIQUE INDEX by_id ON t(id)"],
-    }
-    paths = {name: folder / f"{name}.sqlite" for name in schemas}
-    for name, path in paths.items():
-        if path.exists():
-            continue
-        base = sqlite3.connect(path)
-        base.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-1000000")
-        base.execute(schemas[name][0])
-        rows = rows_of(ledger)
-        base.executemany("INSERT INTO t VALUES(?, ?, ?)", sorted(rows) if name == "clustered" else rows)
-        for statement in [*schemas[name][1:], "CREATE INDEX by_entity ON t(entity)"]:
-            base.execute(statement)
-        base.commit()
+    """SQLite's two ways to keep the same transactions: a table in the order of the ledger with an index by id, and a table that is
+    sorted by id; both with an index by entity."""
+    paths = {name: folder / f"{name}.sqlite" for name in ("indexed", "clustered")}
+    if not paths["clustered"].exists():
+        paths["indexed"].unlink(missing_ok=True)
+        base = sqlite3.connect(paths["indexed"], isolation_level=None)
+        base.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-1000000; BEGIN")
+        base.execute("CREATE TABLE t(id BLOB, entity BLOB, record BLOB)")
+        base.executemany("INSERT INTO t VALUES(?, ?, ?)", rows_of(ledger))
+        base.execute("CREATE UNIQUE INDEX by_id ON t(id)")
+        base.execute("CREATE INDEX by_entity ON t(entity)")
+        base.execute("COMMIT")
+        base.execute("ATTACH ? AS other", (f"{paths['clustered']}.made",))
+        base.executescript("PRAGMA other.journal_mode=OFF; PRAGMA other.synchronous=OFF; BEGIN")
+        base.execute("CREATE TABLE other.t(id BLOB PRIMARY KEY, entity BLOB, record BLOB) WITHOUT ROWID")
+        base.execute("INSERT INTO other.t SELECT * FROM main.t ORDER BY id")
+        base.execute("CREATE INDEX other.by_entity ON t(entity)")
+        base.execute("COMMIT")
         base.close()
+        Path(f"{paths['clustered']}.made").rename(paths["clustered"])
     return paths
 
 
 def rows_of(path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
     with Ledger(path) as ledger:
         for scanned in scan_rounds(ledger):
-            for i in range(len(scanned.info)):
-                one = scanned.transaction(i)
-                yield one.id, one.entity, one.raw
+            data, info = scanned.records.tobytes(), scanned.info
+            ids = kernels.transaction_ids(scanned.records, info).tobytes()
+            starts, sizes, names = (info[n].tolist() for n in ("start", "total_bytes", "entity_bytes"))
+            for i, (start, size, name) in enumerate(zip(starts, sizes, names, strict=True)):
+                head = start + TRANSACTION.itemsize
+                yield ids[32 * i : 32 * i + 32], data[head : head + name], data[start : start + size]
 
 
 def forget(files: Sequence[Path]) -> None:
     """Drop the files' pages from the page cache."""
-    try:
-        Path("/proc/sys/vm/drop_caches").write_text("1\n")
-    except OSError:
-        for path in files:
-            file = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(file)
+    for path in files:
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(file)
 
 
 class Turns:

@@ -20,8 +20,9 @@ from baash import kernels
 from baash.errors import LedgerDamaged, LedgerError, StorageError
 from baash.ledger.audit import audit
 from baash.ledger.fetch import Fetcher
-from baash.ledger.index.building import build
-from baash.ledger.index.chain import listed
+from baash.ledger.folder import Folder
+from baash.ledger.index.building import build, merge_files
+from baash.ledger.index.chain import listed, open_chain
 from baash.ledger.index.lookup import Lookup
 from baash.ledger.index.tables import SUBTREE, IndexDamaged
 from baash.ledger.newest import names_below, newest
@@ -226,12 +227,8 @@ def test_what_is_built_does_not_depend_on_how(tmp_path: Path) -> None:
 
 
 def merge_last(path: Path) -> None:
-    from baash.ledger.folder import Folder
-    from baash.ledger.index.building import _merge_files
-    from baash.ledger.index.chain import open_chain
-
     chain = open_chain(Folder(path))
-    _merge_files(path, *chain.runs[-2:])
+    merge_files(path, chain.runs[-2:])
     for run in chain.runs[-2:]:
         (path / run.name).unlink()
     chain.close()

@@ -99,8 +99,7 @@ class Lookup:
             done += taken.transactions
             self._tail.append(taken.run())
             while len(self._tail) > 1 and _size(self._tail[-2]) < GROWTH * _size(self._tail[-1]):
-                last = self._tail.pop()
-                self._tail[-1] = in_memory_merged(self._tail[-1], last)
+                self._tail[-2:] = [in_memory_merged(self._tail[-2:])]
 
     # --- by id
 
