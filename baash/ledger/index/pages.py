@@ -144,7 +144,7 @@ class Writer:
         page = self._page - int(section["first_page"])
         fences = np.concatenate((fences, keys[-page % int(section["fence_pages"]) :: int(section["fence_pages"])]))
         while len(fences) > FENCES_MAX:
-            fences = fences[::2]
+            fences = fences[::2].copy()
             section["fence_pages"] *= 2
         self._fences[table] = fences
 
