@@ -289,16 +289,19 @@ def in_memory(extent: np.void, tables: Mapping[str, np.ndarray]) -> Run:
 
 def joined_segments(parts: Sequence[np.ndarray]) -> np.ndarray:
     """SEGMENT rows of runs that follow one another; one segment of which two have a part becomes one row."""
-    found: list[np.void] = []
-    for row in np.concatenate(parts):
-        before = found[-1] if found else None
-        if before is None or any(before[name] != row[name] for name in ("view", "segment")):
-            found.append(row.copy())
-            continue
-        ends = (before["first_slot"] + before["rounds"], before["first_row"] + before["blocks"])
-        if ends != (row["first_slot"], row["first_row"]):
-            raise IndexDamaged("two index files do not agree on where the parts of a segment lie")
-        for name in ("rounds", "blocks", "transactions"):
-            before[name] += row[name]
-        before["rejection_total"] = row["rejection_total"]
-    return np.array(found, dtype=SEGMENT)
+    found = [np.zeros(0, dtype=SEGMENT)]
+    for part in parts:
+        before = found[-1][-1:]
+        if len(before) and len(part) and before[["view", "segment"]] == part[:1][["view", "segment"]]:
+            ends = (before["first_slot"] + before["rounds"], before["first_row"] + before["blocks"])
+            if ends != (part["first_slot"][0], part["first_row"][0]):
+                raise IndexDamaged("two index files do not agree on where the parts of a segment lie")
+            whole = part.copy()
+            for name in ("first_slot", "first_round", "view_round", "first_block", "first_row", "first_transaction"):
+                whole[name][0] = before[name][0]
+            for name in ("rounds", "blocks", "transactions"):
+                whole[name][0] += before[name][0]
+            found[-1], part = found[-1][:-1], whole
+        if len(part):
+            found.append(part)
+    return np.concatenate(found)
