@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -301,6 +302,25 @@ def test_every_byte_of_an_index_file(copy: Path) -> None:
         for one in got:
             seen[one] += 1
     assert all(seen.values()), seen
+
+
+def test_a_header_that_lies(copy: Path) -> None:
+    """Sealed all the same: it is passed over or refused, or the lie shows when it is used; never a traceback, never without end."""
+    (file,) = index_files(copy)
+    whole = file.read_bytes()
+    for at in range(0, 840, 8 if os.environ.get("BAASH_TEST_STRIDE") == "1" else 24):
+        for lie in (0, 1, 7, 1 << 33, (1 << 64) - 1, int.from_bytes(whole[at : at + 8], "little") + 1 & (1 << 64) - 1):
+            page = np.frombuffer(whole[:at] + lie.to_bytes(8, "little") + whole[at + 8 : 4096], np.uint8).copy()
+            kernels.index_seal(page.reshape(1, 4096), 0, 0)
+            file.write_bytes(page.tobytes() + whole[4096:])
+            with suppress(LedgerError), Ledger(copy) as ledger:
+                lookup = Lookup(ledger)
+                lookup.find(bytes(32))
+                lookup.about(entity_hash(b"/data/run/0.h5"))
+                lookup.issued_by(source_issuer("test"))
+                lookup.read(np.arange(0, lookup.transaction_total, 5))
+                lookup.blocks_between(0, 1 << 64)
+                assert ledger.rounds[-1].hash and ledger.block(0).round
 
 
 @pytest.mark.parametrize("what", ["empty", "cut", "longer", "foreign", "renamed", "link", "folder", "pipe"])

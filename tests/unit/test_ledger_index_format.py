@@ -109,7 +109,7 @@ def made_up(draw: random.Random, first: int, count: int) -> Run:
             names = (table.dtype.names or ())[: table.key_words]
             rows = np.zeros(count, dtype=[*((n, "<u8") for n in names), ("number", "<u4")])
         else:
-            rows = np.zeros(count if table.key_words else 0, dtype=table.dtype)
+            rows = np.zeros(count if table.key_words or table.name == "places" else 0, dtype=table.dtype)
         if not table.key_words:
             tables.setdefault(table.name, rows)
             continue

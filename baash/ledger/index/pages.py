@@ -269,12 +269,28 @@ def _open(path: Path, file: int) -> Run:
     first, rounds = int(header["extent"]["first_round"]), int(header["extent"]["rounds"])
     if path.name != name_of(first, first + rounds):
         raise IndexDamaged(f"{path} is of the rounds {first} to {first + rounds}, which is not its name; {_ADVICE}")
+    if not _sound(header):
+        raise IndexDamaged(f"{path} has a header that contradicts itself; {_ADVICE}")
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
     tables: dict[str, Rows] = {}
     names, salt = SECTION.names or (), int(header["salt"])
     for table, section in zip(TABLES, header["sections"], strict=True):
         tables[table.name] = _FileRows(path, file, table, {name: int(section[name]) for name in names}, salt)
     return Run(header["extent"], tables, path.name, size, _Closer(file))
+
+
+def _sound(header: np.void) -> bool:
+    """Whether all tables lie in the file, and those with a row for each transaction or block have so many."""
+    pages, extent = int(header["pages"]), header["extent"]
+    for table, section in zip(TABLES, header["sections"], strict=True):
+        first, rows, fence_page, fences, stride = (int(section[name]) for name in SECTION.names or ())
+        each = PAGE_DATA // table.dtype.itemsize
+        fits = first + -(-rows // each) <= pages and fence_page + -(-8 * fences // PAGE_DATA) <= pages
+        if not fits or (fences and not (stride and (fences - 1) * stride * each < rows and fences <= FENCES_MAX)):
+            return False
+        if table.name in ("ids", "entities", "places", "hashes", "blocks") and rows != int(extent[table.of]):
+            return False
+    return all(int(extent[name]) < 1 << 62 for name in ("first_round", "rounds", "first_block", "first_transaction"))
 
 
 class _Closer:

@@ -68,7 +68,7 @@ TABLES = (
     Table("operations", np.dtype([*_KEY, *_GROUP]), 1, numbers="operation_numbers"),
     Table("operation_numbers", np.dtype(_NUMBER), 0),
     Table("places", np.dtype([("place", "<u4")]), 0),
-    Table("blocks", np.dtype(_KEY), 1),
+    Table("blocks", np.dtype(_KEY), 1, "blocks"),
     Table("segments", SEGMENT, 0),
     Table("roots", np.dtype([("root", "u1", 32)]), 0),
 )
