@@ -174,7 +174,7 @@ def in_ledger(path: Path, what: str) -> Callable[[list[bytes]], list[Any]]:
         return [data[start:end] for start, end in zip(starts, ends, strict=True)]
 
     def history(names: list[bytes]) -> list[Any]:
-        return [[lookup.transaction(n).raw for n in lookup.about(entity_hash(name))[1].tolist()] for name in names]
+        return [[one.raw for one in lookup.history(entity_hash(name))[1]] for name in names]
 
     return {"one": one, "thousand": thousand, "history": history}[what]
 

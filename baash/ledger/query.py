@@ -165,7 +165,7 @@ def payload(of: Transaction) -> Any:
 
 
 def _of_entity(lookup: Lookup, name: bytes) -> list[Transaction]:
-    return lookup.read(lookup.about(entity_hash(name))[1])
+    return lookup.history(entity_hash(name))[1]
 
 
 def _named(one: Transaction, lookup: Lookup, names: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes | None]]:

@@ -112,6 +112,7 @@ def agree(path: Path, lookup: Lookup, ledger: Ledger, plain: Plain) -> None:
                 len(wanted),
                 wanted[-more.get("newest", len(wanted)) :] if wanted else [],
             )
+            assert [t.number for t in lookup.history(entity_hash(name), **more)[1]] == numbers.tolist()
         written = plain.numbers(lambda t, n=name: t.entity == n and t.writes)
         assert lookup.writes(entity_hash(name)).tolist() == written
         for before in (0, len(plain.all) // 3, len(plain.all)):

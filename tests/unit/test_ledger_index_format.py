@@ -41,7 +41,7 @@ def seal(page: bytes, salt: int, number: int) -> int:
 
 # Row of each table, as the page has it; the key first.
 ROWS = {
-    "ids": "<QII", "entities": "<QQIB", "references": "<QQI", "names": "<QI", "folders": "<QI", "hashes": "<QI", "times": "<QI",
+    "ids": "<QII", "entities": "<QQIIB", "references": "<QQI", "names": "<QI", "folders": "<QI", "hashes": "<QI", "times": "<QI",
     "issuers": "<QQII", "issuer_numbers": "<I", "operations": "<QII", "operation_numbers": "<I", "places": "<I", "blocks": "<Q",
     "segments": "<II10Q", "roots": "<32s",
 }  # fmt: skip
@@ -88,9 +88,10 @@ def test_a_reader_written_from_the_page(tmp_path: Path) -> None:
     for issuer, issuer2, start, many in found["issuers"]:
         sent = [n for (n,) in found["issuer_numbers"][start : start + many]]
         assert sent == [t.number for t in all_ if t.issuer == issuer.to_bytes(8, "big") + issuer2.to_bytes(8, "big")]
-    entity, entity2, number, operation = found["entities"][3]
+    entity, entity2, number, place, operation = found["entities"][3]
     digest = hashlib.sha256(b"\0\2" + all_[number].entity).digest()
     assert digest[:16] == entity.to_bytes(8, "big") + entity2.to_bytes(8, "big") and operation == all_[number].operation
+    assert found["places"][number] == (place,)
 
 
 def test_the_page_lists_the_tables_in_their_order() -> None:

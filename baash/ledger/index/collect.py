@@ -136,7 +136,9 @@ class Collector:
         self._take("ids", count, key=keys_of(batch.ids)[:, 0], number=number, place=place)
         self._take("places", count, place=place)
         entity, operation = keys_of(batch.entities, 2), batch.info["operation"]
-        self._take("entities", count, key=entity[:, 0], key2=entity[:, 1], number=number, operation=operation)
+        self._take(
+            "entities", count, key=entity[:, 0], key2=entity[:, 1], number=number, place=place, operation=operation
+        )
         issuer = keys_of(batch.info["issuer"], 2)
         self._take("issuers", count, key=issuer[:, 0], key2=issuer[:, 1], number=number)
         self._take("operations", count, key=operation, number=number)

@@ -28,6 +28,7 @@ from baash.records import BLOCK_HEADER, Operation, entity_hash
 
 GATHERED = 1 << 20  # transactions that are collected before they are sorted
 GROWTH = 4  # a piece in memory is merged into the one before unless that one is so many times as large
+FEW = 16  # records that are read one by one; more of them in bulk
 _WRITE = np.isin(np.arange(256), WRITES)  # by operation
 _NONE = np.zeros(0, dtype=np.uint64)
 
@@ -169,7 +170,9 @@ class Lookup:
 
     def read(self, numbers: np.ndarray) -> list[Transaction]:
         """Transactions by their numbers, in that order."""
-        found = self.fetch(numbers)
+        return self._made(self.fetch(numbers))
+
+    def _made(self, found: Fetched) -> list[Transaction]:
         data, starts, sizes = found.records.tobytes(), found.starts.tolist(), found.sizes.tolist()
         return [
             Transaction(data[start : start + size], number, locate=self._locate)
@@ -193,17 +196,44 @@ class Lookup:
     def about(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, np.ndarray]:
         """(how many transactions about an entity (its hash, 32 bytes) have a number below ``before``, the numbers (u8, ascending)
         of all of them or of the ``newest`` last)."""
+        total, found = self._about(entity, newest, before)
+        parts = [rows["number"] + np.uint64(run.first) for run, rows in found]
+        return total, parts[0] if len(parts) == 1 else np.concatenate([_NONE, *parts])
+
+    def history(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, list[Transaction]]:
+        """The same with the transactions, ascending; it is cheaper than to read them by their numbers."""
+        total, found = self._about(entity, newest, before)
+        made: list[Transaction] = []
+        for run, rows in found:
+            if len(rows) > FEW:
+                numbers = rows["number"].astype(np.int64) + run.first
+                made += self._made(self._gather(numbers, rows["place"].astype(np.uint64)))
+                continue
+            for number, place in zip(rows["number"].tolist(), rows["place"].tolist(), strict=True):
+                raw = self._record(number + run.first, place)
+                made.append(Transaction(raw, number + run.first, locate=self._locate))
+        for one in made:
+            self._check_entity(one, entity)
+        return total, made
+
+    def _about(self, entity: bytes, newest: int, before: int | None) -> tuple[int, list[tuple[Run, np.ndarray]]]:
+        """(how many, rows of ``entities`` by run, ascending: all or the ``newest`` last)."""
         key, total, left = key_of(entity, 2), 0, newest
-        parts: list[np.ndarray] = []
+        found: list[tuple[Run, np.ndarray]] = []
         for run in reversed(self._runs):
             if before is not None and run.first >= before:
                 continue
             count, rows = run.about(key, left or (1 if newest else 0), before)
             total += count
             if count and (left or not newest):
-                parts.append(rows["number"] + np.uint64(run.first))
+                found.append((run, rows))
                 left -= len(rows) if newest else 0
-        return total, parts[0] if len(parts) == 1 else np.concatenate([_NONE, *reversed(parts)])
+        found.reverse()
+        return total, found
+
+    def _check_entity(self, one: Transaction, entity: bytes) -> None:
+        if entity_hash(one.entity)[:16] != entity[:16]:
+            raise self._changed(one.number)
 
     def writes(self, entity: bytes) -> np.ndarray:
         """u8, ascending: the numbers of an entity's CREATEs, UPDATEs and RETIREs; so many are its version."""
@@ -222,9 +252,10 @@ class Lookup:
                 count, rows = run.about(key_of(entity, 2), many, before)
                 written = np.flatnonzero(_WRITE[rows["operation"]])
                 if len(written):
-                    found = self.transaction(run.first + int(rows["number"][written[-1]]))
-                    if entity_hash(found.entity)[:16] != entity[:16]:
-                        raise self._changed(found.number)
+                    row = rows[int(written[-1])]
+                    number = run.first + int(row["number"])
+                    found = Transaction(self._record(number, int(row["place"])), number, locate=self._locate)
+                    self._check_entity(found, entity)
                     return found
                 if count <= many:
                     break

@@ -57,7 +57,7 @@ class Table:
 
 TABLES = (
     Table("ids", np.dtype([*_KEY, *_NUMBER, ("place", "<u4")]), 1),
-    Table("entities", np.dtype([*_KEYS, *_NUMBER, ("operation", "u1")]), 2),
+    Table("entities", np.dtype([*_KEYS, *_NUMBER, ("place", "<u4"), ("operation", "u1")]), 2),
     Table("references", np.dtype([*_KEYS, *_NUMBER]), 2),
     Table("names", np.dtype([*_KEY, *_NUMBER]), 1),
     Table("folders", np.dtype([*_KEY, *_NUMBER]), 1),
