@@ -12,18 +12,16 @@ hide transactions: who doubts the folder runs ``baash verify``, which uses none.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
-from dataclasses import dataclass
 
 import numpy as np
 
 from baash import kernels
-from baash.errors import LedgerDamaged
 from baash.ledger.index.collect import Collector
 from baash.ledger.index.merge import in_memory_merged
-from baash.ledger.index.tables import PLACE_UNIT, Run, key_of, keys_of
+from baash.ledger.index.records import Fetched, Records
+from baash.ledger.index.tables import Run, key_of, keys_of
 from baash.ledger.reader import Ledger
-from baash.ledger.transactions import WRITES, Progress, Transaction, Where, locate
+from baash.ledger.transactions import WRITES, Progress, Transaction
 from baash.records import BLOCK_HEADER, Operation, entity_hash
 
 GATHERED = 1 << 20  # transactions that are collected before they are sorted
@@ -31,16 +29,6 @@ GROWTH = 4  # a piece in memory is merged into the one before unless that one is
 FEW = 16  # records that are read one by one; more of them in bulk
 _WRITE = np.isin(np.arange(256), WRITES)  # by operation
 _NONE = np.zeros(0, dtype=np.uint64)
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """Records in bulk: that of ``numbers[i]`` (i8; -1: there is none) is ``records[starts[i] : starts[i] + sizes[i]]``."""
-
-    numbers: np.ndarray
-    records: np.ndarray  # u1
-    starts: np.ndarray  # u8
-    sizes: np.ndarray  # u8; 0: none
 
 
 class Lookup:
@@ -72,11 +60,7 @@ class Lookup:
         self._runs = [*ledger.chain.runs, *self._tail]
         self._largest = sorted(self._runs, key=lambda run: run.first - run.after)
         self._by_id = [(run.tables["ids"].find, run) for run in self._largest]
-        self._firsts = [run.first for run in self._runs]
-        segments = [ledger.chain.segments, *(run.tables["segments"].read() for run in self._tail)]
-        rows = np.concatenate(segments)
-        self._starts = rows["first_transaction"].tolist()
-        self._segments = list(zip(rows["view"].tolist(), rows["segment"].tolist(), strict=True))
+        self._records = Records(ledger, self._runs)
 
     def _still_there(self) -> bool:
         """Whether what is in memory still follows the index files, in a history that may have changed."""
@@ -113,12 +97,12 @@ class Lookup:
                 continue
             candidates = [(relative + run.first, place)] if count == 1 else run.candidates(key, key)
             for number, place in candidates:
-                raw = self._record(number, place)
+                raw = self._records.at(number, place)
                 found = hashlib.sha256(raw).digest()
                 if found == id_:
-                    return Transaction(raw, number, locate=self._locate)
+                    return Transaction(raw, number, locate=self._records.locate)
                 if found[:8] != id_[:8]:
-                    raise self._changed(number)
+                    raise self._records.changed(number)
         return None
 
     def by_id(self, prefix: str) -> list[int]:
@@ -128,7 +112,7 @@ class Lookup:
         if len(prefix) <= 16:
             return [number for number, _ in found]
         begins = prefix.lower()
-        return [n for n, place in found if hashlib.sha256(self._record(n, place)).hexdigest().startswith(begins)]
+        return [n for n, place in found if hashlib.sha256(self._records.at(n, place)).hexdigest().startswith(begins)]
 
     def transactions(self, ids: np.ndarray) -> Fetched:
         """The transactions with these ids, (n, 32) u1, and their records; each id is recomputed."""
@@ -145,7 +129,7 @@ class Lookup:
             numbers[hit] = rows["number"][counts > 0].astype(np.int64) + run.first
             places[hit] = rows["place"][counts > 0]
             several[order] |= counts > 1
-        fetched = self._gather(numbers, places)
+        fetched = self._records.gather(numbers, places)
         there = np.flatnonzero(numbers >= 0)
         hashes = kernels.sha256_spans(fetched.records, fetched.starts[there], fetched.sizes[there])
         wrong = there[(hashes != ids[there]).any(axis=1)]
@@ -158,38 +142,20 @@ class Lookup:
 
     def fetch(self, numbers: np.ndarray) -> Fetched:
         """The records of transactions by their numbers (integers, any order; -1: none)."""
-        wanted = np.asarray(numbers).astype(np.int64)
-        places = np.zeros(len(wanted), dtype=np.uint64)
-        if len(wanted) and int(wanted.max()) >= self.transaction_total:
-            raise IndexError(f"transaction {int(wanted.max())} of {self.transaction_total}")
-        which = np.searchsorted(self._firsts, wanted, side="right") - 1
-        for i in np.unique(which[wanted >= 0]).tolist():
-            mine = np.flatnonzero(which == i)
-            places[mine] = self._runs[i].places(wanted[mine].astype(np.uint64))
-        return self._gather(wanted, places)
+        return self._records.fetch(numbers)
 
     def read(self, numbers: np.ndarray) -> list[Transaction]:
         """Transactions by their numbers, in that order."""
-        return self._made(self.fetch(numbers))
-
-    def _made(self, found: Fetched) -> list[Transaction]:
-        data, starts, sizes = found.records.tobytes(), found.starts.tolist(), found.sizes.tolist()
-        return [
-            Transaction(data[start : start + size], number, locate=self._locate)
-            for number, start, size in zip(found.numbers.tolist(), starts, sizes, strict=True)
-            if number >= 0
-        ]
+        return self._records.made(self._records.fetch(numbers))
 
     def transaction(self, number: int) -> Transaction:
         """The ``number``-th transaction."""
-        if not 0 <= number < self.transaction_total:
-            raise IndexError(f"transaction {number} of {self.transaction_total}")
-        return Transaction(self._record(number, self._run(number).place(number)), number, locate=self._locate)
+        return self._records.transaction(number)
 
     @property
     def transaction_total(self) -> int:
         """Transactions that are looked at: those of the ledger at the last ``refresh``."""
-        return self._runs[-1].after if self._runs else 0
+        return self._records.total
 
     # --- by what they are about
 
@@ -205,13 +171,11 @@ class Lookup:
         total, found = self._about(entity, newest, before)
         made: list[Transaction] = []
         for run, rows in found:
+            numbers, places = rows["number"].astype(np.int64) + run.first, rows["place"]
             if len(rows) > FEW:
-                numbers = rows["number"].astype(np.int64) + run.first
-                made += self._made(self._gather(numbers, rows["place"].astype(np.uint64)))
-                continue
-            for number, place in zip(rows["number"].tolist(), rows["place"].tolist(), strict=True):
-                raw = self._record(number + run.first, place)
-                made.append(Transaction(raw, number + run.first, locate=self._locate))
+                made += self._records.made(self._records.gather(numbers, places.astype(np.uint64)))
+            else:
+                made += map(self._records.transaction, numbers.tolist(), places.tolist())
         for one in made:
             self._check_entity(one, entity)
         return total, made
@@ -233,7 +197,7 @@ class Lookup:
 
     def _check_entity(self, one: Transaction, entity: bytes) -> None:
         if entity_hash(one.entity)[:16] != entity[:16]:
-            raise self._changed(one.number)
+            raise self._records.changed(one.number)
 
     def writes(self, entity: bytes) -> np.ndarray:
         """u8, ascending: the numbers of an entity's CREATEs, UPDATEs and RETIREs; so many are its version."""
@@ -253,8 +217,7 @@ class Lookup:
                 written = np.flatnonzero(_WRITE[rows["operation"]])
                 if len(written):
                     row = rows[int(written[-1])]
-                    number = run.first + int(row["number"])
-                    found = Transaction(self._record(number, int(row["place"])), number, locate=self._locate)
+                    found = self._records.transaction(run.first + int(row["number"]), int(row["place"]))
                     self._check_entity(found, entity)
                     return found
                 if count <= many:
@@ -336,39 +299,6 @@ class Lookup:
             chosen = rows["number"][rows["operation"] == Operation.CREATE]
             parts.append(chosen.astype(np.uint64) + np.uint64(run.first))
         return np.concatenate(parts)
-
-    def _run(self, number: int) -> Run:
-        return self._runs[bisect_right(self._firsts, number) - 1]
-
-    def _record(self, number: int, place: int) -> bytes:
-        segment = self._segments[bisect_right(self._starts, number) - 1]
-        return self._ledger.segment_file(*segment).record(place * PLACE_UNIT)
-
-    def _gather(self, numbers: np.ndarray, places: np.ndarray) -> Fetched:
-        """The records at ``places`` of the segments that hold ``numbers``."""
-        starts, sizes = np.zeros(len(numbers), dtype=np.uint64), np.zeros(len(numbers), dtype=np.uint64)
-        there = np.flatnonzero(numbers >= 0)
-        segments = np.searchsorted(self._starts, numbers, side="right") - 1
-        there = there[np.lexsort((places[there], segments[there]))]
-        parts, at = [np.zeros(0, dtype=np.uint8)], 0
-        bounds = np.flatnonzero(np.diff(segments[there], prepend=-1, append=-1))
-        for first, after in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            mine = there[first:after]
-            file = self._ledger.segment_file(*self._segments[int(segments[mine[0]])])
-            records, ends = file.gather(places[mine] * np.uint64(PLACE_UNIT))
-            begins = np.concatenate((np.zeros(1, np.uint64), ends[:-1]))
-            starts[mine], sizes[mine] = begins + np.uint64(at), ends - begins
-            parts.append(records)
-            at += len(records)
-        return Fetched(numbers, np.concatenate(parts) if len(parts) != 2 else parts[1], starts, sizes)
-
-    def _locate(self, number: int) -> Where:
-        return locate(self._ledger, self._run(number), number)
-
-    def _changed(self, number: int) -> LedgerDamaged:
-        view, segment = self._segments[bisect_right(self._starts, number) - 1]
-        path = self._ledger.folder.segment_path(view, segment)
-        return LedgerDamaged(f"{path}: transaction {number} is not what was committed; baash verify lists all damage")
 
 
 def _range(prefix: str) -> tuple[int, int]:

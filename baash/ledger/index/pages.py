@@ -61,10 +61,7 @@ class Writer:
         self._left = np.zeros((0, 1), dtype=np.uint8)
         self._page = 1
         with refusals("write", self.path):
-            self._temporary.unlink(missing_ok=True)
-            self._file = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with suppress(OSError):  # no flock there: then nobody removes what others leave behind
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = _create_locked(self._temporary)
 
     def add(self, table: str, rows: np.ndarray) -> None:
         if self._table is None or self._table.name != table:
@@ -147,6 +144,18 @@ class Writer:
             fences = fences[::2].copy()
             section["fence_pages"] *= 2
         self._fences[table] = fences
+
+
+def _create_locked(path: Path) -> int:
+    """A new file, locked, so that ``remove_leftovers`` lets it be. Raises OSError."""
+    path.unlink(missing_ok=True)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # no flock there: then nobody removes what others leave behind
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)  # taken for a leftover before it was locked
 
 
 def write(folder: Path, run: Run) -> int:
