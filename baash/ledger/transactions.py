@@ -87,7 +87,7 @@ class Transaction:
 
     @property
     def entity(self) -> bytes:
-        return self.raw[TRANSACTION.itemsize : TRANSACTION.itemsize + int(self._head["entity_bytes"])]
+        return self.raw[TRANSACTION.itemsize : TRANSACTION.itemsize + int.from_bytes(self.raw[6:8], "little")]
 
     @property
     def issuer(self) -> bytes:

@@ -162,38 +162,39 @@ class Lookup:
     def about(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, np.ndarray]:
         """(how many transactions about an entity (its hash, 32 bytes) have a number below ``before``, the numbers (u8, ascending)
         of all of them or of the ``newest`` last)."""
-        total, found = self._about(entity, newest, before)
-        parts = [rows["number"] + np.uint64(run.first) for run, rows in found]
-        return total, parts[0] if len(parts) == 1 else np.concatenate([_NONE, *parts])
-
-    def history(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, list[Transaction]]:
-        """The same with the transactions, ascending; it is cheaper than to read them by their numbers."""
-        total, found = self._about(entity, newest, before)
-        made: list[Transaction] = []
-        for run, rows in found:
-            numbers, places = rows["number"].astype(np.int64) + run.first, rows["place"]
-            if len(rows) > FEW:
-                made += self._records.made(self._records.gather(numbers, places.astype(np.uint64)))
-            else:
-                made += map(self._records.transaction, numbers.tolist(), places.tolist())
-        for one in made:
-            self._check_entity(one, entity)
-        return total, made
-
-    def _about(self, entity: bytes, newest: int, before: int | None) -> tuple[int, list[tuple[Run, np.ndarray]]]:
-        """(how many, rows of ``entities`` by run, ascending: all or the ``newest`` last)."""
         key, total, left = key_of(entity, 2), 0, newest
-        found: list[tuple[Run, np.ndarray]] = []
+        parts: list[np.ndarray] = []
         for run in reversed(self._runs):
             if before is not None and run.first >= before:
                 continue
             count, rows = run.about(key, left or (1 if newest else 0), before)
             total += count
             if count and (left or not newest):
-                found.append((run, rows))
+                parts.append(rows["number"] + np.uint64(run.first))
                 left -= len(rows) if newest else 0
-        found.reverse()
-        return total, found
+        return total, parts[0] if len(parts) == 1 else np.concatenate([_NONE, *reversed(parts)])
+
+    def history(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, list[Transaction]]:
+        """The same with the transactions, ascending; it is cheaper than to read them by their numbers."""
+        key, total, left = key_of(entity, 2), 0, newest
+        numbers: list[int] = []
+        places: list[int] = []
+        for run in reversed(self._runs):
+            if before is not None and run.first >= before:
+                continue
+            count, some, there = run.spots(key, left or (1 if newest else 0), before)
+            total += count
+            if count and (left or not newest):
+                numbers, places = some + numbers, there + places
+                left -= len(some) if newest else 0
+        if len(numbers) > FEW:
+            found = self._records.gather(np.array(numbers), np.array(places, dtype=np.uint64))
+            made = self._records.made(found)
+        else:
+            made = list(map(self._records.transaction, numbers, places))
+        for one in made:
+            self._check_entity(one, entity)
+        return total, made
 
     def _check_entity(self, one: Transaction, entity: bytes) -> None:
         if entity_hash(one.entity)[:16] != entity[:16]:

@@ -196,12 +196,24 @@ class Run:
 
     def about(self, key: Sequence[int], newest: int, before: int | None) -> tuple[int, np.ndarray]:
         """(how many rows of ``entities`` with this key have a number below ``before``, the ``newest`` of them or all)."""
-        entities = self.tables["entities"]
-        first, count, number, _ = entities.find(key[0], key[0], key[1], key[1])
-        if count and before is not None and before < self.after:
-            count = self._count_below(first, count, number, before - self.first)
+        first, count, _, _ = self._about(key, before)
         kept = min(count, newest or count)
-        return count, entities.read(first + count - kept, kept) if kept else _NO_ENTITIES
+        return count, self.tables["entities"].read(first + count - kept, kept) if kept else _NO_ENTITIES
+
+    def spots(self, key: Sequence[int], newest: int, before: int | None) -> tuple[int, list[int], list[int]]:
+        """(how many, numbers, places) of the same rows."""
+        first, count, number, place = self._about(key, before)
+        if count <= 1:
+            return count, [number + self.first] * count, [place] * count
+        kept = min(count, newest or count)
+        rows = self.tables["entities"].read(first + count - kept, kept)
+        return count, (rows["number"] + np.uint64(self.first)).tolist(), rows["place"].tolist()
+
+    def _about(self, key: Sequence[int], before: int | None) -> tuple[int, int, int, int]:
+        found = self.tables["entities"].find(key[0], key[0], key[1], key[1])
+        if found[1] and before is not None and before < self.after:
+            return found[0], self._count_below(found[0], found[1], found[2], before - self.first), found[2], found[3]
+        return found
 
     def _count_below(self, first: int, count: int, lowest: int, number: int) -> int:
         low, high, entities = int(lowest < number), count if lowest < number else 0, self.tables["entities"]
