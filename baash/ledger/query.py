@@ -85,6 +85,7 @@ def entity(
             version, exists = version + 1, one.operation is not Operation.RETIRE
         versions.append((one, version))
     shown = versions[-limit:] if limit else versions
+    _told([one for one, _ in shown])
     names: dict[bytes, bytes | None] = {}
     told = [Version(one, number, _named(one, lookup, names)) for one, number in shown]
     writes = [one for one in found if one.writes and one.operation is not Operation.RETIRE]
@@ -105,7 +106,7 @@ def by_id(ledger: Ledger, prefix: str, progress: Progress | None = None) -> Tran
         raise LedgerError(
             f"{len(numbers)} transactions of {ledger.path} have ids that begin with {digits}: give more digits"
         )
-    return lookup.transaction(numbers[0])
+    return _told([lookup.transaction(numbers[0])])[0]
 
 
 def block(ledger: Ledger, height: int, limit: int = 0) -> tuple[Block, Found]:
@@ -120,7 +121,7 @@ def by_issuer(ledger: Ledger, who: str, *, limit: int = 0, progress: Progress | 
     """What an issuer sent: its id in hex, ``source:NAME``, or ``key:PUBLIC KEY`` in hex."""
     lookup = Lookup(ledger, progress)
     total, numbers = lookup.issued_by(issuer_id(who), newest=limit)
-    return Found(total, lookup.read(numbers))
+    return Found(total, _told(lookup.read(numbers)))
 
 
 def issuer_id(who: str) -> bytes:
@@ -166,6 +167,13 @@ def payload(of: Transaction) -> Any:
 
 def _of_entity(lookup: Lookup, name: bytes) -> list[Transaction]:
     return lookup.history(entity_hash(name))[1]
+
+
+def _told(found: list[Transaction]) -> list[Transaction]:
+    """The same; where they lie is known now, so they can be shown when the ledger is closed."""
+    for one in found:
+        _ = one.where
+    return found
 
 
 def _named(one: Transaction, lookup: Lookup, names: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes | None]]:

@@ -19,6 +19,7 @@ from ledgers import Builder, batch_of, key_of, record, small
 
 from baash import kernels
 from baash.errors import LedgerDamaged, LedgerError, StorageError
+from baash.ledger import query
 from baash.ledger.audit import audit
 from baash.ledger.fetch import Fetcher
 from baash.ledger.folder import Folder
@@ -486,6 +487,18 @@ def test_ids_that_share_their_first_bytes(copy: Path) -> None:
         ids = np.frombuffer(wrong + one.id, dtype=np.uint8).reshape(2, 32)
         found = lookup.transactions(ids)
         assert found.numbers.tolist() == [-1, 5] and found.sizes.tolist() == [0, len(one.raw)]
+
+
+def test_what_is_told_when_the_ledger_is_closed(indexed: Path) -> None:
+    with Ledger(indexed) as ledger:
+        history = query.entity(ledger, "/data/run/0.h5")
+        found = [*query.by_issuer(ledger, "source:test").transactions, *(v.transaction for v in history.versions)]
+        one = Lookup(ledger).transaction(3)
+        asked = [*found, query.by_id(ledger, one.id.hex())]
+    plain = Plain(indexed)
+    assert [t.where for t in asked] == [plain.where[t.number] for t in asked]
+    with pytest.raises(LedgerError, match="is closed: ask where transaction 3 lies before"):
+        _ = one.height
 
 
 def test_the_newest_of_entities(indexed: Path) -> None:
