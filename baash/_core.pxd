@@ -146,6 +146,8 @@ cdef extern from "baash.h" nogil:
         int file
         uint32_t row_bytes, key_words
         uint64_t first_page, rows, salt
+        const uint64_t *fences
+        uint64_t fence_count, fence_rows
 
     ctypedef struct baash_index_fault:
         uint64_t page

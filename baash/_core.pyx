@@ -535,11 +535,14 @@ cdef class IndexTable:
     """A sorted table in an open file."""
 
     cdef baash_index_table c
+    cdef object fences
 
     def __init__(self, int file, uint64_t first_page, uint64_t rows, uint32_t row_bytes, uint32_t key_words,
-                 uint64_t salt):
+                 uint64_t salt, const uint64_t[::1] fences, uint64_t fence_rows):
+        self.fences = fences
         self.c = baash_index_table(file=file, first_page=first_page, rows=rows, row_bytes=row_bytes,
-                                   key_words=key_words, salt=salt)
+                                   key_words=key_words, salt=salt, fences=&fences[0], fence_count=fences.shape[0],
+                                   fence_rows=fence_rows)
         if key_words > 2 or not 8 * key_words <= row_bytes <= (64 if key_words else 4088):
             raise ValueError("a row with a key has at most 64 bytes, of which the first 8 or 16 are its key")
 
@@ -586,6 +589,21 @@ cdef class IndexTable:
         with nogil:
             status = baash_index_rows(&out[0, 0], &fault, &self.c, first, out.shape[0])
         fault_of(status, fault)
+
+    def first_u4(self, uint64_t number):
+        """The first u4 of a row."""
+        cdef baash_index_fault fault
+        cdef int status
+        cdef uint8_t[72] row
+        cdef uint32_t value
+        if self.c.row_bytes > 64:
+            raise ValueError("a row of at most 64 bytes is needed")
+        with nogil:
+            status = baash_index_take(row, &fault, &self.c, &number, 1)
+        if status != BAASH_OK:
+            fault_of(status, fault)
+        memcpy(&value, row, 4)
+        return value
 
     def take(self, uint8_t[:, ::1] out, const uint64_t[::1] numbers):
         cdef baash_index_fault fault

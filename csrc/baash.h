@@ -343,6 +343,8 @@ typedef struct baash_index_table {
     uint32_t row_bytes, key_words;
     uint64_t first_page, rows;
     uint64_t salt; /* of the file */
+    const uint64_t *fences; /* first words of the rows 0, fence_rows, 2 × fence_rows … as far as they are known: spares reads */
+    uint64_t fence_count, fence_rows;
 } baash_index_table;
 
 /* Where reading failed. error: an errno, or 0. */

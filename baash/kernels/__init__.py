@@ -1,4 +1,4 @@
-"""Batch functions over buffers: hashes, trees, blocks, votes, transactions, state. The room that knows ``_core``.
+"""Batch functions over buffers: hashes, trees, blocks, votes, transactions, state, index files. The room that knows ``_core``.
 
 Whole batches go in and come out; no function looks at a single item in Python. The C behind them (``csrc/``) runs without the GIL.
 Hashes are (n, 32) u1. Bytes may be ``bytes``, a memoryview or a C-contiguous array of any type, read-only too. Where there is a

@@ -23,16 +23,27 @@ _RANGE, _FULL = 1, 4  # baash_status
 
 class IndexTable:
     """A table in a file open for reading: ``rows`` rows of ``dtype`` from page ``first_page`` on, ascending by the ``key_words`` (0 to
-    2) u8 they begin with."""
+    2) u8 they begin with. ``fences``: the first words of the rows 0, ``fence_rows``, 2 × ``fence_rows``…, which spare reads."""
 
     def __init__(
-        self, file: int, first_page: int, rows: int, dtype: np.dtype[Any], key_words: int = 1, salt: int = 0
+        self,
+        file: int,
+        first_page: int,
+        rows: int,
+        dtype: np.dtype[Any],
+        key_words: int = 1,
+        salt: int = 0,
+        fences: Integers = (),
+        fence_rows: int = 0,
     ) -> None:
         self.rows, self.dtype, self.key_words = rows, dtype, key_words
-        self._core = _core.IndexTable(file, first_page, rows, dtype.itemsize, key_words, salt)
+        known = as_u8(np.asarray(fences, dtype=np.uint64))
+        self._core = _core.IndexTable(file, first_page, rows, dtype.itemsize, key_words, salt, known, fence_rows)
         #: find(low, high, low2=0, high2=0): (first row whose key is not below, how many up to ``high``, and the two u4 behind the
         #: key of the first; 0 where there are none).
         self.find = self._core.find
+        #: first_u4(number): the first u4 of a row, of a table whose rows have 4 bytes or more.
+        self.first_u4 = self._core.first_u4
 
     def find_all(self, lows: Integers, highs: Integers | None = None) -> tuple[U8, U8, npt.NDArray[Any]]:
         """``find`` for many keys, n × key_words: (firsts u8, counts u8, the first row of each)."""

@@ -176,6 +176,7 @@ class _Walk:
         if made.writes:
             writes = self._lookup.writes(entity_hash(made.entity))
             number = int(np.searchsorted(writes, np.uint64(made.number), side="right"))
+        _ = made.where  # known now, so that it can be shown when the ledger is closed
         found = self._met[made.id] = Version(made.id, made, number, step)
         return found
 

@@ -127,7 +127,7 @@ class OpenedLedger(Sequence[Block]):
             found = self.lookup.find(which)
             if found is None:
                 raise LedgerError(f"no committed transaction of {self.path} has the id {which.hex()}")
-            return found
+            return query.told([found])[0]
         if isinstance(which, str):
             return query.by_id(self.lookup, which)
         return transaction(self._reader, which)

@@ -95,10 +95,11 @@ def entity(lookup: Lookup, name: str | bytes, *, limit: int = 0, until_ns: int |
     last = lookup.transaction(int(writes[-1])) if len(writes) else None
     exists = last is not None and last.operation is not Operation.RETIRE
     made_by = last if exists or last is None else lookup.transaction(int(writes[-2]))
+    told([one for one in (made_by,) if one is not None])
     versions = np.searchsorted(writes, numbers, side="right").tolist()
     names: dict[bytes, bytes | None] = {}
     changes = []
-    for one, version in zip(lookup.read(numbers), versions, strict=True):
+    for one, version in zip(told(lookup.read(numbers)), versions, strict=True):
         changes.append(Change(one, version, _named(one, lookup, names)))
     return EntityHistory(wanted, exists, len(writes), total, changes, made_by)
 
@@ -109,7 +110,7 @@ def version(lookup: Lookup, name: str | bytes, number: int) -> Transaction:
     writes = lookup.writes(entity_hash(wanted))
     if not 1 <= number <= len(writes):
         raise LedgerError(f"{readable(wanted)} has no version {number}: {len(writes)} is its newest")
-    return lookup.transaction(int(writes[number - 1]))
+    return told([lookup.transaction(int(writes[number - 1]))])[0]
 
 
 def by_id(lookup: Lookup, prefix: str) -> Transaction:
@@ -118,7 +119,7 @@ def by_id(lookup: Lookup, prefix: str) -> Transaction:
     number = _only(lookup.by_id(digits), digits, f"transactions of {lookup.ledger.path} have ids")
     if number is None:
         raise LedgerError(f"no committed transaction of {lookup.ledger.path} has an id that begins with {digits}")
-    return lookup.transaction(number)
+    return told([lookup.transaction(number)])[0]
 
 
 def block(lookup: Lookup, which: int | str, limit: int = 0) -> tuple[Block, Found]:
@@ -139,7 +140,7 @@ def block(lookup: Lookup, which: int | str, limit: int = 0) -> tuple[Block, Foun
 def find(lookup: Lookup, wanted: Wanted, *, limit: int = 0) -> Found:
     """The transactions that fit, in order of the chain; the newest ``limit`` of them (0: all)."""
     total, numbers = find_numbers(lookup, wanted, limit)
-    return Found(total, lookup.read(numbers))
+    return Found(total, told(lookup.read(numbers)))
 
 
 def find_numbers(lookup: Lookup, wanted: Wanted, limit: int = 0) -> tuple[int, np.ndarray]:
@@ -164,6 +165,13 @@ def find_numbers(lookup: Lookup, wanted: Wanted, limit: int = 0) -> tuple[int, n
         found = np.intersect1d(found, more, assume_unique=True)
         total = len(found)
     return total, found[-limit:] if limit else found
+
+
+def told(found: list[Transaction]) -> list[Transaction]:
+    """The same; where they lie is known now, so that they can be shown when the ledger is closed."""
+    for one in found:
+        _ = one.where
+    return found
 
 
 def issuer_id(who: str) -> bytes:

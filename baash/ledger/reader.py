@@ -80,12 +80,14 @@ class Ledger:
         self.rounds = Rounds(self)
         self._report = report
         self._scan = scan or report is not None
+        self.closed = False
         self.openings = 0  # how often its history was read anew
         self._recent: deque[SegmentFile] = deque()
         self.chain = Chain()
         self._open()
 
     def _open(self) -> None:
+        self.closed = False
         self.openings += 1
         self._files: dict[tuple[int, int], SegmentFile] = {}
         self._views: dict[int, View] = {}
@@ -104,6 +106,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
+        self.closed = True
         for file in [*self._files.values(), *(part.file for part in self._counter.parts)]:
             file.close()
         self._recent.clear()

@@ -18,7 +18,7 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged
-from baash.ledger.durable import open_regular, pread_into, refusals
+from baash.ledger.durable import open_regular, pread_into, refusal, refusals
 from baash.ledger.layout import Layout
 from baash.protocol.view import View
 from baash.records import (
@@ -44,6 +44,7 @@ class SegmentFile:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self._records = layout.data["records"]
         self._descriptor = -1
         self._opening = Lock()
 
@@ -79,16 +80,17 @@ class SegmentFile:
 
     def record(self, offset: int) -> bytes:
         """The record that begins at a byte of ``records``. LedgerDamaged if there cannot be one."""
-        place = self.layout.data["records"]
-        with refusals("read", self.layout.path):
-            raw = os.pread(self._open(), RECORD_BYTES_TYPICAL, place.offset + offset)
+        try:
+            raw = os.pread(self._open(), RECORD_BYTES_TYPICAL, self._records.offset + offset)
             size = int.from_bytes(raw[_TOTAL_BYTES], "little")
-            if size > len(raw) and offset + size <= place.size:
-                raw += os.pread(self._descriptor, size - len(raw), place.offset + offset + len(raw))
-        if not TRANSACTION.itemsize <= size <= min(len(raw), place.size - offset):
-            raise LedgerDamaged(
-                f"{self.layout.path}: there is no record at {offset} of its records; baash verify says more"
-            )
+            if size > len(raw) and offset + size <= self._records.size:
+                more = self._records.offset + offset + len(raw)
+                raw += os.pread(self._descriptor, size - len(raw), more)
+        except OSError as error:
+            raise refusal("read", self.layout.path, error) from error
+        if not TRANSACTION.itemsize <= size <= len(raw) or offset + size > self._records.size:
+            path = self.layout.path
+            raise LedgerDamaged(f"{path}: there is no record at {offset} of its records; baash verify says more")
         return raw[:size]
 
     def gather(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

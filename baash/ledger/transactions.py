@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from baash import kernels
-from baash.errors import LedgerDamaged
+from baash.errors import LedgerDamaged, LedgerError
 from baash.ledger.index.tables import PLACE_UNIT, Run
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
@@ -28,7 +28,8 @@ Where = tuple[int, int, int]  # height, index in the block, time_ns of its windo
 class Transaction:
     """One committed transaction. ``raw`` is its record, ``number`` counts from 0 in the ledger.
 
-    ``height``, ``index`` (in its block) and ``time_ns`` (of the block's window) are looked up by ``locate`` when asked for, unless given.
+    ``height``, ``index`` (in its block) and ``time_ns`` (of the block's window) are looked up by ``locate`` when first asked for, unless
+    given: who wants to know them after the ledger is closed asks for ``where`` before.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Transaction:
         self.raw, self.number = raw, number
         self._locate = locate
         if locate is None:
-            self._where = (height, index, time_ns)
+            self.where = (height, index, time_ns)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Transaction) and (self.raw, self.number) == (other.raw, other.number)
@@ -56,21 +57,22 @@ class Transaction:
         return f"Transaction({self.operation.name} {self.entity!r}, number {self.number}, id {self.id.hex()})"
 
     @cached_property
-    def _where(self) -> Where:
+    def where(self) -> Where:
+        """(height, index, time_ns). LedgerError if the ledger is closed by now."""
         assert self._locate is not None
         return self._locate(self.number)
 
     @property
     def height(self) -> int:
-        return self._where[0]
+        return self.where[0]
 
     @property
     def index(self) -> int:
-        return self._where[1]
+        return self.where[1]
 
     @property
     def time_ns(self) -> int:
-        return self._where[2]
+        return self.where[2]
 
     @cached_property
     def _head(self) -> np.void:
@@ -87,7 +89,7 @@ class Transaction:
 
     @property
     def entity(self) -> bytes:
-        return self.raw[TRANSACTION.itemsize : TRANSACTION.itemsize + int(self._head["entity_bytes"])]
+        return self.raw[TRANSACTION.itemsize : TRANSACTION.itemsize + int.from_bytes(self.raw[6:8], "little")]
 
     @property
     def issuer(self) -> bytes:
@@ -186,6 +188,8 @@ def transaction(ledger: Ledger, number: int) -> Transaction:
 
 def locate(ledger: Ledger, run: Run, number: int) -> Where:
     """Where a transaction of ``run`` lies."""
+    if ledger.closed:
+        raise LedgerError(f"{ledger.path} is closed: ask where transaction {number} lies before")
     height = run.height(number)
     return height, number - run.first_of_block(height), int(ledger.headers(height, height + 1)["time_ns"][0])
 

@@ -5,6 +5,8 @@
  * (times, one key many times, what somebody chose) fool the guess: when a step has not halved the range, the next one halves it, so
  * there are at most two steps for each bit of the number of pages.
  *
+ * Fences (a key of every so many rows, in memory) narrow the range before the first guess, which is then right to a page mostly.
+ *
  * A bound is the first row whose key is not below (or, `beyond`, above) the one that is looked for. */
 #include "../bytes.h"
 #include "index.h"
@@ -51,11 +53,34 @@ static inline uint64_t guess(uint64_t low, uint64_t high, uint64_t key, uint64_t
     return at < high ? at : high - 1;
 }
 
+/* How many fences are below `key`, or not above it. */
+static uint64_t fences_below(const baash_index_table *table, uint64_t key, int or_equal) {
+    uint64_t low = 0, high = table->fence_count;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (table->fences[middle] < key || (or_equal && table->fences[middle] == key)) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 /* The bound, looked for in rows [low, high). */
 static int bound(finder *f, uint64_t *at, const uint64_t *key, int beyond, uint64_t low, uint64_t high) {
     uint64_t per_page = rows_per_page(f->table), first = 0, last = UINT64_MAX;
     size_t width = f->table->row_bytes;
     int halve = 0;
+    uint64_t below = fences_below(f->table, key[0], 0), up_to = fences_below(f->table, key[0], 1);
+    if (below && (below - 1) * f->table->fence_rows >= low) {
+        low = (below - 1) * f->table->fence_rows;
+        first = f->table->fences[below - 1];
+    }
+    if (up_to < f->table->fence_count && up_to * f->table->fence_rows < high) {
+        high = up_to * f->table->fence_rows;
+        last = f->table->fences[up_to];
+    }
     while (low < high) {
         uint64_t range = high - low;
         uint64_t page = (halve ? low + range / 2 : guess(low, high, key[0], first, last)) / per_page;

@@ -17,7 +17,7 @@ static inline uint64_t rows_per_page(const baash_index_table *table) { return PA
 /* Whether a table is one that can be read: it spares every function the same checks. */
 static inline int sound_table(const baash_index_table *t) {
     return t->key_words <= 2 && t->row_bytes >= 1 && t->row_bytes >= 8 * t->key_words && t->row_bytes <= PAGE_DATA &&
-           t->rows <= UINT64_MAX / 64 && t->first_page <= UINT64_MAX / BAASH_PAGE_BYTES / 64;
+           t->rows <= UINT64_MAX / 64 && (t->fence_count == 0 || (t->fence_rows && t->fence_count - 1 <= t->rows / t->fence_rows)) && t->first_page <= UINT64_MAX / BAASH_PAGE_BYTES / 64;
 }
 
 #endif

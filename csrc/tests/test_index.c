@@ -105,7 +105,7 @@ static void test_find(void) {
                 put(rows + i * KEYED + 8, i, 4);
             }
             FILE *file = file_of(rows, count, KEYED, 9);
-            baash_index_table table = {fileno(file), KEYED, 1, 1, count, 9};
+            baash_index_table table = {fileno(file), KEYED, 1, 1, count, 9, NULL, 0, 0};
             expect(&table, rows, 0, 0);
             expect(&table, rows, 0, UINT64_MAX);
             expect(&table, rows, UINT64_MAX, UINT64_MAX);
@@ -115,6 +115,17 @@ static void test_find(void) {
                 expect(&table, rows, key + 1, key + 1);
                 expect(&table, rows, key < far ? key : far, key < far ? far : key);
                 expect(&table, rows, key_of(kind, count, &seed), UINT64_MAX);
+                uint64_t fences[64]; /* other ones each time, of which the last may be missing */
+                table.fences = fences;
+                table.fence_rows = 1 + draw(&seed) % count;
+                for (table.fence_count = 0; table.fence_count < 64 && table.fence_count * table.fence_rows < count;) {
+                    fences[table.fence_count] = word(rows + table.fence_count * table.fence_rows * KEYED);
+                    table.fence_count++;
+                }
+                table.fence_count -= draw(&seed) % 2;
+                expect(&table, rows, key, key);
+                expect(&table, rows, key - 1, far);
+                table.fence_count = 0;
             }
             baash_index_fault fault;
             uint8_t *copy = room(count * KEYED), *one = room(KEYED);
@@ -145,9 +156,16 @@ static void test_find_by_two_words(void) {
         put(rows + i * WIDTH + 16, i, 4);
     }
     FILE *file = file_of(rows, COUNT, WIDTH, 1);
-    baash_index_table table = {fileno(file), WIDTH, 2, 1, COUNT, 1};
+    baash_index_table table = {fileno(file), WIDTH, 2, 1, COUNT, 1, NULL, 0, 0};
     baash_index_fault fault;
+    uint64_t fences[COUNT / 100];
+    for (uint64_t i = 0; i < COUNT / 100; i++) {
+        fences[i] = word(rows + i * 100 * WIDTH);
+    }
+    table.fences = fences;
+    table.fence_rows = 100;
     for (uint64_t i = 0; i < COUNT; i += 3) {
+        table.fence_count = i % 2 ? COUNT / 100 : 0;
         uint64_t key[2] = {i / 30 << 32, i / 3}, first, count;
         CHECK(baash_index_find(&first, &count, row, &fault, &table, key, key, 1) == BAASH_OK);
         CHECK(first == i && count == 3 && !memcmp(row, rows + i * WIDTH, WIDTH));
@@ -169,7 +187,7 @@ static void test_faults(void) {
         put(rows + i * KEYED, i, 8);
     }
     FILE *file = file_of(rows, COUNT, KEYED, 3);
-    baash_index_table table = {fileno(file), KEYED, 1, 1, COUNT, 3}, wrong = table;
+    baash_index_table table = {fileno(file), KEYED, 1, 1, COUNT, 3, NULL, 0, 0}, wrong = table;
     CHECK(baash_index_find(&first, &count, row, &fault, &table, &key, &key, 1) == BAASH_OK && first == 700);
     wrong.salt = 4;
     CHECK(baash_index_find(&first, &count, row, &fault, &wrong, &key, &key, 1) == BAASH_E_SEAL);

@@ -6,7 +6,11 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +19,12 @@ from ledgers import Builder, batch_of, key_of, record, small
 
 from baash import kernels
 from baash.errors import LedgerDamaged, LedgerError, StorageError
+from baash.ledger import query
 from baash.ledger.audit import audit
 from baash.ledger.fetch import Fetcher
-from baash.ledger.index.building import build
-from baash.ledger.index.chain import listed
+from baash.ledger.folder import Folder
+from baash.ledger.index.building import build, merge_files
+from baash.ledger.index.chain import listed, open_chain
 from baash.ledger.index.lookup import Lookup
 from baash.ledger.index.tables import SUBTREE, IndexDamaged
 from baash.ledger.newest import names_below, newest
@@ -107,6 +113,7 @@ def agree(path: Path, lookup: Lookup, ledger: Ledger, plain: Plain) -> None:
                 len(wanted),
                 wanted[-more.get("newest", len(wanted)) :] if wanted else [],
             )
+            assert [t.number for t in lookup.history(entity_hash(name), **more)[1]] == numbers.tolist()
         written = plain.numbers(lambda t, n=name: t.entity == n and t.writes)
         assert lookup.writes(entity_hash(name)).tolist() == written
         for before in (0, len(plain.all) // 3, len(plain.all)):
@@ -223,12 +230,8 @@ def test_what_is_built_does_not_depend_on_how(tmp_path: Path) -> None:
 
 
 def merge_last(path: Path) -> None:
-    from baash.ledger.folder import Folder
-    from baash.ledger.index.building import _merge_files
-    from baash.ledger.index.chain import open_chain
-
     chain = open_chain(Folder(path))
-    _merge_files(path, *chain.runs[-2:])
+    merge_files(path, chain.runs[-2:])
     for run in chain.runs[-2:]:
         (path / run.name).unlink()
     chain.close()
@@ -301,6 +304,25 @@ def test_every_byte_of_an_index_file(copy: Path) -> None:
         for one in got:
             seen[one] += 1
     assert all(seen.values()), seen
+
+
+def test_a_header_that_lies(copy: Path) -> None:
+    """Sealed all the same: it is passed over or refused, or the lie shows when it is used; never a traceback, never without end."""
+    (file,) = index_files(copy)
+    whole = file.read_bytes()
+    for at in range(0, 840, 8 if os.environ.get("BAASH_TEST_STRIDE") == "1" else 24):
+        for lie in (0, 1, 7, 1 << 33, (1 << 64) - 1, int.from_bytes(whole[at : at + 8], "little") + 1 & (1 << 64) - 1):
+            page = np.frombuffer(whole[:at] + lie.to_bytes(8, "little") + whole[at + 8 : 4096], np.uint8).copy()
+            kernels.index_seal(page.reshape(1, 4096), 0, 0)
+            file.write_bytes(page.tobytes() + whole[4096:])
+            with suppress(LedgerError), Ledger(copy) as ledger:
+                lookup = Lookup(ledger)
+                lookup.find(bytes(32))
+                lookup.about(entity_hash(b"/data/run/0.h5"))
+                lookup.issued_by(source_issuer("test"))
+                lookup.read(np.arange(0, lookup.transaction_total, 5))
+                lookup.blocks_between(0, 1 << 64)
+                assert ledger.rounds[-1].hash and ledger.block(0).round
 
 
 @pytest.mark.parametrize("what", ["empty", "cut", "longer", "foreign", "renamed", "link", "folder", "pipe"])
@@ -467,6 +489,18 @@ def test_ids_that_share_their_first_bytes(copy: Path) -> None:
         assert found.numbers.tolist() == [-1, 5] and found.sizes.tolist() == [0, len(one.raw)]
 
 
+def test_what_is_told_when_the_ledger_is_closed(indexed: Path) -> None:
+    with Ledger(indexed) as ledger:
+        history = query.entity(ledger, "/data/run/0.h5")
+        found = [*query.by_issuer(ledger, "source:test").transactions, *(v.transaction for v in history.versions)]
+        one = Lookup(ledger).transaction(3)
+        asked = [*found, query.by_id(ledger, one.id.hex())]
+    plain = Plain(indexed)
+    assert [t.where for t in asked] == [plain.where[t.number] for t in asked]
+    with pytest.raises(LedgerError, match="is closed: ask where transaction 3 lies before"):
+        _ = one.height
+
+
 def test_the_newest_of_entities(indexed: Path) -> None:
     with Ledger(indexed) as ledger:
         names = [b"/data/run/0.h5", b"/data/run/1.h5", b"nobody"]
@@ -502,3 +536,108 @@ def blocks(path: Path) -> list[tuple[np.void, np.ndarray]]:
     found = list(fetcher.blocks(np.array([0, 3, 4, 20], dtype=np.uint64)))
     fetcher.close()
     return found
+
+
+def child_of(work: Callable[[], object]) -> int:
+    """The process id of a child of this process that does ``work``."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except BaseException as error:
+            os.write(2, f"{error!r}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def end_of(child: int) -> int:
+    """Its exit code, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed_at(step: int, work: Callable[[], object]) -> None:
+    """Die by SIGKILL before the ``step``-th call that changes something in the folder."""
+    left = step
+
+    def dying(call: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object, **more: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **more)
+
+        return counted
+
+    for name in ("pwrite", "fsync", "replace", "unlink"):
+        setattr(os, name, dying(getattr(os, name)))
+    work()
+
+
+def test_a_builder_that_is_killed_at_every_step(tmp_path: Path) -> None:
+    """Whatever is there then can be used, and the next build makes what one that was not killed makes. BAASH_TEST_STRIDE=1
+    takes all steps."""
+    writer = Writer(tmp_path / "l", 29)
+    for i in range(5):
+        if i == 3:
+            writer.view()
+        writer.round()
+        if i == 1:
+            build(writer.builder.path, chunk=1)
+    path = writer.builder.path
+    plain = Plain(path)
+    clean = Path(shutil.copytree(path, tmp_path / "clean"))
+    build(clean, chunk=1)
+    step, kills = 1, 0
+    while True:
+        tried = Path(shutil.copytree(path, tmp_path / f"k{step}"))
+        code = end_of(child_of(partial(killed_at, step, partial(build, tried, chunk=1))))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        kills += 1
+        with Ledger(tried) as ledger:
+            lookup = Lookup(ledger)
+            assert not lookup.notes and [lookup.find(t.id) for t in plain.all] == plain.all
+        build(tried, chunk=1)
+        assert not [p for p in tried.iterdir() if p.name.endswith(".tmp")]
+        agree_quickly(tried, plain)
+        shutil.rmtree(tried)
+        step += 1 if os.environ.get("BAASH_TEST_STRIDE") == "1" else 5
+    assert kills > 8
+    assert [p.read_bytes() for p in index_files(tried)] == [p.read_bytes() for p in index_files(clean)]
+
+
+def agree_quickly(path: Path, plain: Plain) -> None:
+    with Ledger(path) as ledger:
+        assert ledger.chain.rounds == len(plain.rounds)
+        assert Lookup(ledger).read(np.arange(len(plain.all))) == plain.all
+
+
+def test_two_builders_at_once(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "l", 31)
+    for _ in range(8):
+        writer.round()
+    path = writer.builder.path
+    plain = Plain(path)
+    for turn in range(4):
+        tried = Path(shutil.copytree(path, tmp_path / f"t{turn}"))
+        children = [child_of(partial(build, tried, chunk=chunk)) for chunk in (1, 40, 1)]
+        assert [end_of(child) for child in children] == [0, 0, 0]
+        agree_quickly(tried, plain)
+        build(tried)
+        covered = sorted((first, after) for first, all_ in listed(tried).items() for after in all_)
+        assert covered[0][0] == 0 and covered[-1][1] == 8 and all(a[1] == b[0] for a, b in pairwise(covered))
+
+
+def test_a_segment_is_missing_that_an_index_answers_for(copy: Path) -> None:
+    plain = Plain(copy)
+    gone = min(copy.glob("segment-*.h5"))
+    gone.unlink()
+    with Ledger(copy) as ledger:
+        lookup = Lookup(ledger)
+        assert lookup.find(plain.all[-1].id) == plain.all[-1], "what lies elsewhere can still be read"
+        with pytest.raises(LedgerDamaged, match=f"{gone.name} is missing"):
+            lookup.find(plain.all[0].id)
+    assert not audit(copy).ok

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from baash.ledger.durable import refusals
 from baash.ledger.folder import Folder
-from baash.ledger.index.chain import Chain, listed, open_chain
+from baash.ledger.index.chain import listed, open_chain
 from baash.ledger.index.collect import Collector
 from baash.ledger.index.merge import joined, merge
 from baash.ledger.index.pages import Writer, name_of, remove_leftovers, write
@@ -27,7 +27,7 @@ from baash.ledger.index.tables import RUN_MAX, Run
 from baash.ledger.reader import Ledger
 
 GROWTH = 4
-CHUNK = 2_000_000  # transactions in a file at first
+CHUNK = 1_000_000  # transactions in a file at first
 
 Progress = Callable[[int, int], None]  # transactions done, in all
 
@@ -55,11 +55,6 @@ def build(path: str | Path, progress: Progress | None = None, *, chunk: int = CH
         _cover(ledger, built, progress, chunk)
     _merge(folder, built)
     _tidy(folder, built)
-    built.index_bytes = sum(
-        (folder.path / name_of(first, after)).stat().st_size
-        for first, all_ in listed(folder.path).items()
-        for after in all_
-    )
     return built
 
 
@@ -83,33 +78,42 @@ def _cover(ledger: Ledger, built: Built, progress: Progress | None, chunk: int) 
 
 
 def _merge(folder: Folder, built: Built) -> None:
-    """Merge the last pair of neighbours that should be one, until there is none."""
+    """Merge the last files that should be one, until there are none."""
     while True:
         chain = open_chain(folder)
         try:
-            pair = _next_pair(chain)
-            if pair is None:
+            runs = _should_be_one(chain.runs)
+            if not runs:
                 return
-            built.written_bytes += _merge_files(folder.path, *pair)
-            built.made.append(name_of(pair[0].first_round, pair[1].after_round))
+            built.written_bytes += merge_files(folder.path, runs)
+            built.made.append(name_of(runs[0].first_round, runs[-1].after_round))
         finally:
             chain.close()
-        for run in pair:
+        for run in runs:
             _unlink(folder.path / run.name, built)
 
 
-def _next_pair(chain: Chain) -> tuple[Run, Run] | None:
-    runs = chain.runs
-    for a, b in zip(reversed(runs[:-1]), reversed(runs[1:]), strict=True):
-        if a.after - a.first < GROWTH * (b.after - b.first) and b.after - a.first <= RUN_MAX:
-            return a, b
-    return None
+def _should_be_one(runs: list[Run]) -> list[Run]:
+    """The last runs, as many as are less than ``GROWTH`` times as large as all behind them; none: all is well."""
+    for last in range(len(runs) - 1, 0, -1):
+        first = last
+        while first and _fits(runs[first - 1], runs[first : last + 1]):
+            first -= 1
+        if first < last:
+            return runs[first : last + 1]
+    return []
 
 
-def _merge_files(folder: Path, a: Run, b: Run) -> int:
-    writer = Writer(folder, joined(a, b))
+def _fits(before: Run, runs: list[Run]) -> bool:
+    behind = runs[-1].after - runs[0].first
+    return before.after - before.first < GROWTH * behind and runs[-1].after - before.first <= RUN_MAX
+
+
+def merge_files(folder: Path, runs: list[Run]) -> int:
+    """Write one index file of several that follow one another; its bytes."""
+    writer = Writer(folder, joined(runs))
     try:
-        merge(a, b, writer)
+        merge(runs, writer)
         return writer.finish()
     except BaseException:
         writer.abandon()
@@ -118,20 +122,22 @@ def _merge_files(folder: Path, a: Run, b: Run) -> int:
 
 def _tidy(folder: Folder, built: Built) -> None:
     """Unlink files that do not count, or whose rounds another one covers."""
+    there = listed(folder.path)  # first: what another builder makes from now on is not ours to judge
     chain = open_chain(folder)
     try:
-        counting = {run.name for run in chain.runs}
+        counting = {run.name: run.bytes for run in chain.runs}
     finally:
         chain.close()
-    for first, all_ in listed(folder.path).items():
+    for first, all_ in there.items():
         for after in all_:
             name = name_of(first, after)
             if name not in counting and (after <= chain.rounds or name in chain.stale):
                 _unlink(folder.path / name, built)
     built.made = [name for name in built.made if name in counting]
+    built.index_bytes = sum(counting.values())
 
 
 def _unlink(path: Path, built: Built) -> None:
-    with refusals("remove", path), suppress(FileNotFoundError):
+    with refusals("remove", path), suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(path)
         built.removed.append(path.name)

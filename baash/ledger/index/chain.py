@@ -10,6 +10,7 @@ Files say where things lie; what they say of hashes is checked by whoever reads 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -19,12 +20,12 @@ import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError, StorageError
 from baash.ledger.durable import refusals
-from baash.ledger.folder import Epoch, Folder
+from baash.ledger.folder import Epoch, Folder, commit_record
 from baash.ledger.index.pages import NAME, open_file
 from baash.ledger.index.tables import SEGMENT, IndexDamaged, Run, joined_segments
 from baash.ledger.layout import Layout, layout
 from baash.ledger.round import SegmentFile
-from baash.records import CHECKSUM_BYTES
+from baash.records import CHECKSUM_BYTES, COMMIT_RECORD
 
 
 @dataclass
@@ -108,7 +109,7 @@ def _open_chain(folder: Folder) -> Chain:
         while runs:
             try:
                 epochs = _epochs(folder, runs[-1])
-                segments = joined_segments([run.tables["segments"].read() for run in runs])
+                segments = _segments(runs)
                 break
             except (IndexDamaged, _Passed, StorageError, LedgerDamaged) as error:
                 run = runs.pop()
@@ -181,21 +182,27 @@ def _epochs(folder: Folder, run: Run) -> list[Epoch]:
     last = epochs[0].last_round
     if last is not None and int(extent["view_round"]) > last:
         raise _Passed(f"view {view} was cut at round {last}")
-    path = folder.segment_path(view, segment)
     file = SegmentFile(segment_layout(folder, view, segment))
     try:
         size = file.layout.slot_bytes
-        checksum = file.read("commit_records", (slot + 1) * size - CHECKSUM_BYTES, CHECKSUM_BYTES).tobytes()
-        if checksum != extent["slot_checksum"].tobytes():
-            raise _Passed(f"slot {slot} of {path.name} is not the one it ends with")
-        if (
-            last == int(extent["view_round"])
-            and file.read("commit_records", slot * size, size).tobytes() != epochs[0].cut
-        ):
-            raise _Passed(f"slot {slot} of {path.name} is not the record at which the view was cut")
+        raw = file.read("commit_records", slot * size, size).tobytes()
     finally:
         file.close()
+    if not _is_end(run, raw):
+        raise _Passed(f"slot {slot} of {file.name} is not the one it ends with")
+    if last == int(extent["view_round"]) and raw != epochs[0].cut:
+        raise _Passed(f"slot {slot} of {file.name} is not the record at which the view was cut")
     return epochs
+
+
+def _is_end(run: Run, slot: bytes) -> bool:
+    """Whether a slot holds the last commit record of a run, and the run ends where that says."""
+    record, extent = commit_record(slot), run.extent
+    totals = tuple(int(record[name]) for name in ("block_total", "transaction_total", "rejection_total", "round"))
+    ends = (run.after_block, run.after, int(extent["rejection_total"]), int(extent["view_round"]))
+    checksum, hash_ = hashlib.sha256(slot[:-CHECKSUM_BYTES]).digest(), hashlib.sha256(slot[: COMMIT_RECORD.itemsize])
+    same = (checksum, hash_.digest()) == (extent["slot_checksum"].tobytes(), extent["commit"].tobytes())
+    return same and slot[-CHECKSUM_BYTES:] == checksum and totals == ends
 
 
 def segment_layout(folder: Folder, view: int, segment: int) -> Layout:
@@ -207,3 +214,14 @@ def segment_layout(folder: Folder, view: int, segment: int) -> Layout:
     if (found.view, found.segment) != (view, segment):
         raise LedgerDamaged(f"{path} is the segment of another place; restore it from a copy")
     return found
+
+
+def _segments(runs: list[Run]) -> np.ndarray:
+    """SEGMENT rows of all runs, which leave nothing out."""
+    rows = joined_segments([run.tables["segments"].read() for run in runs])
+    last = runs[-1]
+    for what, after in (("round", last.after_round), ("block", last.after_block), ("transaction", last.after)):
+        firsts = np.append(rows[f"first_{what}"], np.uint64(after))
+        if int(firsts[0]) or (firsts[:-1] + rows[f"{what}s"] != firsts[1:]).any():
+            raise IndexDamaged(f"{last.name} and those before it do not say of every {what} in which segment it is")
+    return rows

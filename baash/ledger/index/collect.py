@@ -136,7 +136,9 @@ class Collector:
         self._take("ids", count, key=keys_of(batch.ids)[:, 0], number=number, place=place)
         self._take("places", count, place=place)
         entity, operation = keys_of(batch.entities, 2), batch.info["operation"]
-        self._take("entities", count, key=entity[:, 0], key2=entity[:, 1], number=number, operation=operation)
+        self._take(
+            "entities", count, key=entity[:, 0], key2=entity[:, 1], number=number, place=place, operation=operation
+        )
         issuer = keys_of(batch.info["issuer"], 2)
         self._take("issuers", count, key=issuer[:, 0], key2=issuer[:, 1], number=number)
         self._take("operations", count, key=operation, number=number)
@@ -179,8 +181,7 @@ class Collector:
         last = np.append(owner[1:] != owner[:-1], True)[: len(owner)] & (offset + 1 < sizes[owner])
         begin = starts[owner] + offset.astype(np.uint64)
         tails = kernels.sha256_spans(batch.records, begin[last] + np.uint64(1), (sizes[owner] - offset - 1)[last])
-        keys = keys_of(tails, 2)
-        self._take("names", len(keys), key=keys[:, 0], key2=keys[:, 1], number=number[made][owner[last]])
+        self._take("names", len(tails), key=keys_of(tails)[:, 0], number=number[made][owner[last]])
         rooted = batch.records[starts[owner].astype(np.int64)] == _SLASH
         above = np.flatnonzero(rooted & (offset > 0))
         # The two bytes before a name are those that its hash begins with: the hash of a folder is that of an entity of that name.

@@ -12,33 +12,23 @@ hide transactions: who doubts the folder runs ``baash verify``, which uses none.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
-from dataclasses import dataclass
 
 import numpy as np
 
 from baash import kernels
-from baash.errors import LedgerDamaged
 from baash.ledger.index.collect import Collector
 from baash.ledger.index.merge import in_memory_merged
-from baash.ledger.index.tables import PLACE_UNIT, Run, key_of, keys_of
+from baash.ledger.index.records import Fetched, Records
+from baash.ledger.index.tables import Run, key_of, keys_of
 from baash.ledger.reader import Ledger
-from baash.ledger.transactions import WRITES, Progress, Transaction, Where, locate
+from baash.ledger.transactions import WRITES, Progress, Transaction
 from baash.records import BLOCK_HEADER, Operation, entity_hash
 
 GATHERED = 1 << 20  # transactions that are collected before they are sorted
 GROWTH = 4  # a piece in memory is merged into the one before unless that one is so many times as large
+FEW = 16  # records that are read one by one; more of them in bulk
+_WRITE = np.isin(np.arange(256), WRITES)  # by operation
 _NONE = np.zeros(0, dtype=np.uint64)
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """Records in bulk: that of ``numbers[i]`` (i8; -1: there is none) is ``records[starts[i] : starts[i] + sizes[i]]``."""
-
-    numbers: np.ndarray
-    records: np.ndarray  # u1
-    starts: np.ndarray  # u8
-    sizes: np.ndarray  # u8; 0: none
 
 
 class Lookup:
@@ -74,12 +64,8 @@ class Lookup:
         self._commit = self._tail[-1].extent["commit"].tobytes() if self._tail else b""
         self._runs = [*ledger.chain.runs, *self._tail]
         self._largest = sorted(self._runs, key=lambda run: run.first - run.after)
-        self._firsts = [run.first for run in self._runs]
-        self._first_blocks = [run.first_block for run in self._runs]
-        segments = [ledger.chain.segments, *(run.tables["segments"].read() for run in self._tail)]
-        rows = np.concatenate(segments)
-        self._starts = rows["first_transaction"].tolist()
-        self._segments = list(zip(rows["view"].tolist(), rows["segment"].tolist(), strict=True))
+        self._by_id = [(run.tables["ids"].find, run) for run in self._largest]
+        self._records = Records(ledger, self._runs)
 
     def _still_there(self) -> bool:
         """Whether what is in memory still follows the index files, in a history that may have changed."""
@@ -103,22 +89,25 @@ class Lookup:
             done += taken.transactions
             self._tail.append(taken.run())
             while len(self._tail) > 1 and _size(self._tail[-2]) < GROWTH * _size(self._tail[-1]):
-                last = self._tail.pop()
-                self._tail[-1] = in_memory_merged(self._tail[-1], last)
+                self._tail[-2:] = [in_memory_merged(self._tail[-2:])]
 
     # --- by id
 
     def find(self, id_: bytes) -> Transaction | None:
         """The committed transaction with this id (32 bytes)."""
         key = int.from_bytes(id_[:8], "big")
-        for run in self._largest:
-            for number, place in run.candidates(key, key):
-                raw = self._record(number, place)
+        for find, run in self._by_id:
+            _, count, relative, place = find(key, key)
+            if not count:
+                continue
+            candidates = [(relative + run.first, place)] if count == 1 else run.candidates(key, key)
+            for number, place in candidates:
+                raw = self._records.at(number, place)
                 found = hashlib.sha256(raw).digest()
                 if found == id_:
-                    return Transaction(raw, number, locate=self._locate)
+                    return Transaction(raw, number, locate=self._records.locate)
                 if found[:8] != id_[:8]:
-                    raise self._changed(number)
+                    raise self._records.changed(number)
         return None
 
     def by_id(self, prefix: str) -> list[int]:
@@ -128,7 +117,7 @@ class Lookup:
         if len(prefix) <= 16:
             return [number for number, _ in found]
         begins = prefix.lower()
-        return [n for n, place in found if hashlib.sha256(self._record(n, place)).hexdigest().startswith(begins)]
+        return [n for n, place in found if hashlib.sha256(self._records.at(n, place)).hexdigest().startswith(begins)]
 
     def transactions(self, ids: np.ndarray) -> Fetched:
         """The transactions with these ids, (n, 32) u1, and their records; each id is recomputed."""
@@ -145,7 +134,7 @@ class Lookup:
             numbers[hit] = rows["number"][counts > 0].astype(np.int64) + run.first
             places[hit] = rows["place"][counts > 0]
             several[order] |= counts > 1
-        fetched = self._gather(numbers, places)
+        fetched = self._records.gather(numbers, places)
         there = np.flatnonzero(numbers >= 0)
         hashes = kernels.sha256_spans(fetched.records, fetched.starts[there], fetched.sizes[there])
         wrong = there[(hashes != ids[there]).any(axis=1)]
@@ -158,62 +147,70 @@ class Lookup:
 
     def fetch(self, numbers: np.ndarray) -> Fetched:
         """The records of transactions by their numbers (integers, any order; -1: none)."""
-        wanted = np.asarray(numbers).astype(np.int64)
-        places = np.zeros(len(wanted), dtype=np.uint64)
-        if len(wanted) and int(wanted.max()) >= self.transaction_total:
-            raise IndexError(f"transaction {int(wanted.max())} of {self.transaction_total}")
-        which = np.searchsorted(self._firsts, wanted, side="right") - 1
-        for i in np.unique(which[wanted >= 0]).tolist():
-            mine = np.flatnonzero(which == i)
-            places[mine] = self._runs[i].places(wanted[mine].astype(np.uint64))
-        return self._gather(wanted, places)
+        return self._records.fetch(numbers)
 
     def read(self, numbers: np.ndarray) -> list[Transaction]:
         """Transactions by their numbers, in that order."""
-        found = self.fetch(numbers)
-        data, starts, sizes = found.records.tobytes(), found.starts.tolist(), found.sizes.tolist()
-        return [
-            Transaction(data[start : start + size], number, locate=self._locate)
-            for number, start, size in zip(found.numbers.tolist(), starts, sizes, strict=True)
-            if number >= 0
-        ]
+        return self._records.made(self._records.fetch(numbers))
 
     def transaction(self, number: int) -> Transaction:
         """The ``number``-th transaction."""
-        if not 0 <= number < self.transaction_total:
-            raise IndexError(f"transaction {number} of {self.transaction_total}")
-        return Transaction(self._record(number, self._run(number).place(number)), number, locate=self._locate)
+        return self._records.transaction(number)
 
     @property
     def transaction_total(self) -> int:
         """Transactions that are looked at: those of the ledger at the last ``refresh``."""
-        return self._runs[-1].after if self._runs else 0
+        return self._records.total
 
     # --- by what they are about
 
     def about(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, np.ndarray]:
         """(how many transactions about an entity (its hash, 32 bytes) have a number below ``before``, the numbers (u8, ascending)
         of all of them or of the ``newest`` last)."""
-        total, parts, left = 0, [], newest
+        key, total, left = key_of(entity, 2), 0, newest
+        parts: list[np.ndarray] = []
         for run in reversed(self._runs):
             if before is not None and run.first >= before:
                 continue
-            if newest and not left:
-                count, rows = run.about(key_of(entity, 2), 1, before)[0], None
-            else:
-                count, rows = run.about(key_of(entity, 2), left, before)
-            if rows is not None and len(rows):
-                parts.append(rows["number"].astype(np.uint64) + np.uint64(run.first))
-                left -= len(rows) if newest else 0
+            count, rows = run.about(key, left or (1 if newest else 0), before)
             total += count
-        return total, np.concatenate([_NONE, *reversed(parts)])
+            if count and (left or not newest):
+                parts.append(rows["number"] + np.uint64(run.first))
+                left -= len(rows) if newest else 0
+        return total, parts[0] if len(parts) == 1 else np.concatenate([_NONE, *reversed(parts)])
+
+    def history(self, entity: bytes, *, newest: int = 0, before: int | None = None) -> tuple[int, list[Transaction]]:
+        """The same with the transactions, ascending; it is cheaper than to read them by their numbers."""
+        key, total, left = key_of(entity, 2), 0, newest
+        numbers: list[int] = []
+        places: list[int] = []
+        for run in reversed(self._runs):
+            if before is not None and run.first >= before:
+                continue
+            count, some, there = run.spots(key, left or (1 if newest else 0), before)
+            total += count
+            if count and (left or not newest):
+                numbers, places = some + numbers, there + places
+                left -= len(some) if newest else 0
+        if len(numbers) > FEW:
+            found = self._records.gather(np.array(numbers), np.array(places, dtype=np.uint64))
+            made = self._records.made(found)
+        else:
+            made = list(map(self._records.transaction, numbers, places))
+        for one in made:
+            self._check_entity(one, entity)
+        return total, made
+
+    def _check_entity(self, one: Transaction, entity: bytes) -> None:
+        if entity_hash(one.entity)[:16] != entity[:16]:
+            raise self._records.changed(one.number)
 
     def writes(self, entity: bytes) -> np.ndarray:
         """u8, ascending: the numbers of an entity's CREATEs, UPDATEs and RETIREs; so many are its version."""
         parts = [_NONE]
         for run in self._runs:
             _, rows = run.about(key_of(entity, 2), 0, None)
-            chosen = rows["number"][np.isin(rows["operation"], WRITES)]
+            chosen = rows["number"][_WRITE[rows["operation"]]]
             parts.append(chosen.astype(np.uint64) + np.uint64(run.first))
         return np.concatenate(parts)
 
@@ -223,11 +220,11 @@ class Lookup:
             many = 16
             while run.first < before:
                 count, rows = run.about(key_of(entity, 2), many, before)
-                written = np.flatnonzero(np.isin(rows["operation"], WRITES))
+                written = np.flatnonzero(_WRITE[rows["operation"]])
                 if len(written):
-                    found = self.transaction(run.first + int(rows["number"][written[-1]]))
-                    if entity_hash(found.entity)[:16] != entity[:16]:
-                        raise self._changed(found.number)
+                    row = rows[int(written[-1])]
+                    found = self._records.transaction(run.first + int(row["number"]), int(row["place"]))
+                    self._check_entity(found, entity)
                     return found
                 if count <= many:
                     break
@@ -250,8 +247,9 @@ class Lookup:
         """u8, ascending: the numbers of the CREATEs of entities whose name is this, or ends in it behind a ``/``."""
         if b"/" in last_component:
             raise ValueError("a last component has no / in it")
-        tails = self._numbers("names", key_of(hashlib.sha256(last_component).digest(), 2), 0)[1]
-        return np.union1d(tails, self._creates(entity_hash(last_component)))
+        tails = self._numbers("names", key_of(hashlib.sha256(last_component).digest()), 0)[1]
+        fits = [one.number for one in self.read(tails) if one.entity.endswith(b"/" + last_component)]
+        return np.union1d(np.array(fits, dtype=np.uint64), self._creates(entity_hash(last_component)))
 
     def below(self, folder: bytes) -> np.ndarray:
         """u8, ascending: the numbers of the CREATEs of entities whose name begins with ``folder`` and a ``/``; names that do not
@@ -307,39 +305,6 @@ class Lookup:
             chosen = rows["number"][rows["operation"] == Operation.CREATE]
             parts.append(chosen.astype(np.uint64) + np.uint64(run.first))
         return np.concatenate(parts)
-
-    def _run(self, number: int) -> Run:
-        return self._runs[bisect_right(self._firsts, number) - 1]
-
-    def _record(self, number: int, place: int) -> bytes:
-        segment = self._segments[bisect_right(self._starts, number) - 1]
-        return self._ledger.segment_file(*segment).record(place * PLACE_UNIT)
-
-    def _gather(self, numbers: np.ndarray, places: np.ndarray) -> Fetched:
-        """The records at ``places`` of the segments that hold ``numbers``."""
-        starts, sizes = np.zeros(len(numbers), dtype=np.uint64), np.zeros(len(numbers), dtype=np.uint64)
-        there = np.flatnonzero(numbers >= 0)
-        segments = np.searchsorted(self._starts, numbers, side="right") - 1
-        there = there[np.lexsort((places[there], segments[there]))]
-        parts, at = [np.zeros(0, dtype=np.uint8)], 0
-        bounds = np.flatnonzero(np.diff(segments[there], prepend=-1, append=-1))
-        for first, after in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            mine = there[first:after]
-            file = self._ledger.segment_file(*self._segments[int(segments[mine[0]])])
-            records, ends = file.gather(places[mine] * np.uint64(PLACE_UNIT))
-            begins = np.concatenate((np.zeros(1, np.uint64), ends[:-1]))
-            starts[mine], sizes[mine] = begins + np.uint64(at), ends - begins
-            parts.append(records)
-            at += len(records)
-        return Fetched(numbers, np.concatenate(parts) if len(parts) != 2 else parts[1], starts, sizes)
-
-    def _locate(self, number: int) -> Where:
-        return locate(self._ledger, self._run(number), number)
-
-    def _changed(self, number: int) -> LedgerDamaged:
-        view, segment = self._segments[bisect_right(self._starts, number) - 1]
-        path = self._ledger.folder.segment_path(view, segment)
-        return LedgerDamaged(f"{path}: transaction {number} is not what was committed; baash verify lists all damage")
 
 
 def _range(prefix: str) -> tuple[int, int]:

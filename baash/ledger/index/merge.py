@@ -1,18 +1,19 @@
-"""Two neighbouring runs of rounds made one: sorted tables merged, columns put one behind the other.
+"""Neighbouring runs of rounds made one: sorted tables merged, columns put one behind the other.
 
-Streams: what is held at a time are some pieces of ``CHUNK`` rows, whatever the runs hold. Numbers of the second run grow by what
-the first has, so a table can be merged without looking at what its rows mean.
+Streams, through a tree of merges of two: what is held at a time are some pieces of ``CHUNK`` rows for each run, whatever the runs hold.
+Numbers grow by what the runs before have, so a table can be merged without looking at what its rows mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
 from baash import kernels
-from baash.ledger.index.tables import BY_NAME, EXTENT, TABLES, Rows, Run, Table, chunks, in_memory, joined_segments
+from baash.ledger.index.tables import BY_NAME, EXTENT, TABLES, Run, Table, chunks, in_memory, joined_segments
 
 CHUNK = 1 << 16
 
@@ -36,55 +37,64 @@ class Collected:
         return in_memory(extent, {name: np.concatenate(parts) for name, parts in self._parts.items()})
 
 
-def joined(a: Run, b: Run) -> np.void:
-    """The extent of both. ``b`` must follow ``a``."""
-    assert a.after_round == b.first_round and a.extent["commit"].tobytes() == b.extent["previous"].tobytes()
-    extent = np.zeros(1, dtype=EXTENT)
-    extent[0] = b.extent
+def joined(runs: Sequence[Run]) -> np.void:
+    """The extent of all. Each must follow the one before."""
+    for a, b in pairwise(runs):
+        assert a.after_round == b.first_round and a.extent["commit"].tobytes() == b.extent["previous"].tobytes()
+    extent = np.array(runs[-1].extent, dtype=EXTENT).reshape(1)
     for name in ("previous", "first_round", "first_block", "first_transaction"):
-        extent[name] = a.extent[name]
+        extent[name] = runs[0].extent[name]
     for name in ("rounds", "blocks", "transactions"):
-        extent[name] = a.extent[name] + b.extent[name]
+        extent[name] = sum(int(run.extent[name]) for run in runs)
     found: np.void = extent[0]
     return found
 
 
-def merge(a: Run, b: Run, sink: Sink) -> None:
-    """All tables of both, in order. Numbers stay below 2^32: the caller sees to it."""
+def merge(runs: Sequence[Run], sink: Sink) -> None:
+    """All tables of runs that follow one another, in order. Numbers stay below 2^32: the caller sees to it."""
+    columns = {t.numbers for t in TABLES}
     for table in TABLES:
+        sizes = [int(run.extent[table.of]) for run in runs]
         if table.numbers:
-            for groups in _groups(a, b, table):
+            for groups in _groups(runs, table):
                 sink.add(table.name, groups)
-            shift = int(a.extent[table.of])
-            for rows in _merged(_ungrouped(a, table), _ungrouped(b, table), table.key_words, shift):
+            for rows in _merged([_ungrouped(run, table) for run in runs], table.key_words, sizes):
                 sink.add(table.numbers, rows[["number"]].astype(BY_NAME[table.numbers].dtype))
         elif table.name == "segments":
-            sink.add(table.name, joined_segments([run.tables[table.name].read() for run in (a, b)]))
+            sink.add(table.name, joined_segments([run.tables[table.name].read() for run in runs]))
         elif table.key_words and table.name != "blocks":
-            of_a, of_b = (chunks(run.tables[table.name], CHUNK) for run in (a, b))
-            for rows in _merged(of_a, of_b, table.key_words, int(a.extent[table.of])):
+            for rows in _merged([chunks(run.tables[table.name], CHUNK) for run in runs], table.key_words, sizes):
                 sink.add(table.name, rows)
-        elif not any(t.numbers == table.name for t in TABLES):
-            _append(a, b, table, sink)
+        elif table.name not in columns:
+            _append(runs, table, sink)
 
 
-def in_memory_merged(a: Run, b: Run) -> Run:
-    """Both, in memory."""
+def in_memory_merged(runs: Sequence[Run]) -> Run:
+    """All of them, in memory."""
     sink = Collected()
-    merge(a, b, sink)
-    return sink.run(joined(a, b))
+    merge(runs, sink)
+    return sink.run(joined(runs))
 
 
-def _append(a: Run, b: Run, table: Table, sink: Sink) -> None:
-    for run, shift in ((a, 0), (b, int(a.extent["transactions"]))):
+def _append(runs: Sequence[Run], table: Table, sink: Sink) -> None:
+    for run in runs:
         for rows in chunks(run.tables[table.name], CHUNK):
-            if table.name == "blocks" and shift:
+            if table.name == "blocks":
                 rows = rows.copy()
-                rows["key"] += np.uint64(shift)
+                rows["key"] += np.uint64(run.first - runs[0].first)
             sink.add(table.name, rows)
 
 
-def _merged(a: Iterator[np.ndarray], b: Iterator[np.ndarray], key_words: int, shift: int) -> Iterator[np.ndarray]:
+def _merged(streams: Sequence[Iterator[np.ndarray]], key_words: int, sizes: Sequence[int]) -> Iterator[np.ndarray]:
+    """Sorted rows of all streams; ``sizes``: by how much each makes the numbers of those behind it grow."""
+    if len(streams) == 1:
+        return streams[0]
+    half = len(streams) // 2
+    left, right = (_merged(streams[part], key_words, sizes[part]) for part in (slice(half), slice(half, None)))
+    return _pair(left, right, key_words, sum(sizes[:half]))
+
+
+def _pair(a: Iterator[np.ndarray], b: Iterator[np.ndarray], key_words: int, shift: int) -> Iterator[np.ndarray]:
     rows_a, rows_b = next(a, None), next(b, None)
     while rows_a is not None and rows_b is not None:
         out = np.empty(len(rows_a) + len(rows_b), dtype=rows_a.dtype)
@@ -102,12 +112,12 @@ def _merged(a: Iterator[np.ndarray], b: Iterator[np.ndarray], key_words: int, sh
         rows_b = next(b, None)
 
 
-def _groups(a: Run, b: Run, table: Table) -> Iterator[np.ndarray]:
-    """The groups of both, each key once, with new starts. ``start`` stands where other rows have their number."""
+def _groups(runs: Sequence[Run], table: Table) -> Iterator[np.ndarray]:
+    """The groups of all, each key once, with new starts. ``start`` stands where other rows have their number."""
     ungrouped = np.dtype([("number" if n == "start" else n, table.dtype[n]) for n in table.dtype.names or ()])
-    of_a, of_b = ((rows.view(ungrouped) for rows in chunks(run.tables[table.name], CHUNK)) for run in (a, b))
+    streams = [_viewed(chunks(run.tables[table.name], CHUNK), ungrouped) for run in runs]
     start, last = 0, np.zeros(0, dtype=table.dtype)
-    for rows in _merged(of_a, of_b, table.key_words, 0):
+    for rows in _merged(streams, table.key_words, [0] * len(runs)):
         found = np.concatenate((last, rows.view(table.dtype)))
         fresh = np.flatnonzero(_begins(found, table.key_words))
         counts = np.add.reduceat(found["count"], fresh, dtype=np.uint64)
@@ -118,6 +128,10 @@ def _groups(a: Run, b: Run, table: Table) -> Iterator[np.ndarray]:
         last, start = groups[-1:], int(groups["start"][-1])  # what comes may belong to the last one
         yield groups[:-1]
     yield last
+
+
+def _viewed(parts: Iterator[np.ndarray], dtype: np.dtype[Any]) -> Iterator[np.ndarray]:
+    return (rows.view(dtype) for rows in parts)
 
 
 def _ungrouped(run: Run, table: Table) -> Iterator[np.ndarray]:
@@ -155,6 +169,3 @@ def _begins(rows: np.ndarray, key_words: int) -> np.ndarray:
     if key_words == 2:
         begins[1:] |= rows["key2"][1:] != rows["key2"][:-1]
     return begins
-
-
-__all__ = ["CHUNK", "Collected", "Rows", "Sink", "grouped", "in_memory_merged", "joined", "merge"]

@@ -57,9 +57,9 @@ class Table:
 
 TABLES = (
     Table("ids", np.dtype([*_KEY, *_NUMBER, ("place", "<u4")]), 1),
-    Table("entities", np.dtype([*_KEYS, *_NUMBER, ("operation", "u1")]), 2),
+    Table("entities", np.dtype([*_KEYS, *_NUMBER, ("place", "<u4"), ("operation", "u1")]), 2),
     Table("references", np.dtype([*_KEYS, *_NUMBER]), 2),
-    Table("names", np.dtype([*_KEYS, *_NUMBER]), 2),
+    Table("names", np.dtype([*_KEY, *_NUMBER]), 1),
     Table("folders", np.dtype([*_KEY, *_NUMBER]), 1),
     Table("hashes", np.dtype([*_KEY, *_NUMBER]), 1, "blocks"),
     Table("times", np.dtype([*_KEY, *_NUMBER]), 1, "blocks"),
@@ -68,11 +68,12 @@ TABLES = (
     Table("operations", np.dtype([*_KEY, *_GROUP]), 1, numbers="operation_numbers"),
     Table("operation_numbers", np.dtype(_NUMBER), 0),
     Table("places", np.dtype([("place", "<u4")]), 0),
-    Table("blocks", np.dtype(_KEY), 1),
+    Table("blocks", np.dtype(_KEY), 1, "blocks"),
     Table("segments", SEGMENT, 0),
     Table("roots", np.dtype([("root", "u1", 32)]), 0),
 )
 BY_NAME = {table.name: table for table in TABLES}
+_NO_ENTITIES = np.zeros(0, dtype=BY_NAME["entities"].dtype)
 SUBTREE = 256  # blocks below one of ``roots``
 PLACE_UNIT = 8  # bytes; records begin at multiples of it
 
@@ -112,6 +113,7 @@ class Rows(Protocol):
     def find_all(self, lows: np.ndarray, /) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def read(self, first: int = 0, count: int | None = None, /) -> np.ndarray: ...
     def take(self, numbers: np.ndarray, /) -> np.ndarray: ...
+    def first_u4(self, number: int, /) -> int: ...
 
 
 class MemoryRows:
@@ -150,6 +152,9 @@ class MemoryRows:
     def read(self, first: int = 0, count: int | None = None, /) -> np.ndarray:
         return self._rows[first : self.rows if count is None else first + count]
 
+    def first_u4(self, number: int, /) -> int:
+        return int(self._rows[number][0])
+
     def take(self, numbers: np.ndarray, /) -> np.ndarray:
         found: np.ndarray = self._rows[numbers.astype(np.int64)]
         return found
@@ -159,9 +164,14 @@ class Run:
     """The tables of a run of rounds. Numbers that go in and come out are those of the ledger."""
 
     def __init__(
-        self, extent: np.void, tables: Mapping[str, Rows], name: str = "", close: Callable[[], None] = lambda: None
+        self,
+        extent: np.void,
+        tables: Mapping[str, Rows],
+        name: str = "memory",
+        size: int = 0,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.extent, self.tables, self.name, self.close = extent, tables, name, close
+        self.extent, self.tables, self.name, self.bytes, self.close = extent, tables, name, size, close
         self.first_round, self.after_round = _span(extent, "first_round", "rounds")
         self.first_block, self.after_block = _span(extent, "first_block", "blocks")
         self.first, self.after = _span(extent, "first_transaction", "transactions")
@@ -186,15 +196,27 @@ class Run:
 
     def about(self, key: Sequence[int], newest: int, before: int | None) -> tuple[int, np.ndarray]:
         """(how many rows of ``entities`` with this key have a number below ``before``, the ``newest`` of them or all)."""
-        entities = self.tables["entities"]
-        first, count, _, _ = entities.find(key[0], key[0], key[1], key[1])
-        if before is not None and before < self.after:
-            count = self._count_below(first, count, before - self.first)
+        first, count, _, _ = self._about(key, before)
         kept = min(count, newest or count)
-        return count, entities.read(first + count - kept, kept)
+        return count, self.tables["entities"].read(first + count - kept, kept) if kept else _NO_ENTITIES
 
-    def _count_below(self, first: int, count: int, number: int) -> int:
-        low, high, entities = 0, count, self.tables["entities"]
+    def spots(self, key: Sequence[int], newest: int, before: int | None) -> tuple[int, list[int], list[int]]:
+        """(how many, numbers, places) of the same rows."""
+        first, count, number, place = self._about(key, before)
+        if count <= 1:
+            return count, [number + self.first] * count, [place] * count
+        kept = min(count, newest or count)
+        rows = self.tables["entities"].read(first + count - kept, kept)
+        return count, (rows["number"] + np.uint64(self.first)).tolist(), rows["place"].tolist()
+
+    def _about(self, key: Sequence[int], before: int | None) -> tuple[int, int, int, int]:
+        found = self.tables["entities"].find(key[0], key[0], key[1], key[1])
+        if found[1] and before is not None and before < self.after:
+            return found[0], self._count_below(found[0], found[1], found[2], before - self.first), found[2], found[3]
+        return found
+
+    def _count_below(self, first: int, count: int, lowest: int, number: int) -> int:
+        low, high, entities = int(lowest < number), count if lowest < number else 0, self.tables["entities"]
         while low < high:
             middle = (low + high) // 2
             if int(entities.read(first + middle, 1)["number"][0]) < number:
@@ -213,7 +235,7 @@ class Run:
 
     def place(self, number: int) -> int:
         """Where in the ``records`` of its segment a transaction begins, in units of 8 bytes."""
-        return int(self.tables["places"].read(number - self.first, 1)["place"][0])
+        return self.tables["places"].first_u4(number - self.first)
 
     def places(self, numbers: np.ndarray) -> np.ndarray:
         """u8: the same for many (u8)."""
@@ -274,21 +296,24 @@ def chunks(rows: Rows, size: int) -> Iterator[np.ndarray]:
 
 def in_memory(extent: np.void, tables: Mapping[str, np.ndarray]) -> Run:
     """A run in memory; every table, sorted."""
-    return Run(extent, {t.name: MemoryRows(t, tables[t.name]) for t in TABLES}, "memory")
+    return Run(extent, {t.name: MemoryRows(t, tables[t.name]) for t in TABLES})
 
 
 def joined_segments(parts: Sequence[np.ndarray]) -> np.ndarray:
     """SEGMENT rows of runs that follow one another; one segment of which two have a part becomes one row."""
-    found: list[np.void] = []
-    for row in np.concatenate(parts):
-        before = found[-1] if found else None
-        if before is None or any(before[name] != row[name] for name in ("view", "segment")):
-            found.append(row.copy())
-            continue
-        ends = (before["first_slot"] + before["rounds"], before["first_row"] + before["blocks"])
-        if ends != (row["first_slot"], row["first_row"]):
-            raise IndexDamaged("two index files do not agree on where the parts of a segment lie")
-        for name in ("rounds", "blocks", "transactions"):
-            before[name] += row[name]
-        before["rejection_total"] = row["rejection_total"]
-    return np.array(found, dtype=SEGMENT)
+    found = [np.zeros(0, dtype=SEGMENT)]
+    for part in parts:
+        before = found[-1][-1:]
+        if len(before) and len(part) and before[["view", "segment"]] == part[:1][["view", "segment"]]:
+            ends = (before["first_slot"] + before["rounds"], before["first_row"] + before["blocks"])
+            if ends != (part["first_slot"][0], part["first_row"][0]):
+                raise IndexDamaged("two index files do not agree on where the parts of a segment lie")
+            whole = part.copy()
+            for name in ("first_slot", "first_round", "view_round", "first_block", "first_row", "first_transaction"):
+                whole[name][0] = before[name][0]
+            for name in ("rounds", "blocks", "transactions"):
+                whole[name][0] += before[name][0]
+            found[-1], part = found[-1][:-1], whole
+        if len(part):
+            found.append(part)
+    return np.concatenate(found)
