@@ -1,0 +1,145 @@
+"""Runs under the recorder (``recorder.c``), and their logs as lists of operations.
+
+``Writers`` is one process that forks a writer a run (``programs/writer.py``); ``operations`` reads a log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+_ENTRY = struct.Struct("<IIQQQqIIII")
+
+
+class Kind(IntEnum):
+    """As in ``recorder.c``."""
+
+    CREATE = 1
+    WRITE = 2
+    TRUNCATE = 3
+    ALLOCATE = 4
+    SYNC = 5
+    RENAME = 6
+    LINK = 7
+    UNLINK = 8
+    MKDIR = 9
+    CLOSE = 10
+    MARK = 11
+    FAILED = 12
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One entry of a log. ``path`` and ``other`` are below the recorded folder; ``result`` is an errno."""
+
+    index: int
+    kind: Kind
+    process: int
+    inode: int
+    offset: int
+    size: int
+    result: int
+    path: str
+    other: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """One writer's life: ``steps`` times ``together`` transactions, each step after the one before was acknowledged."""
+
+    root: str
+    ledger: str
+    keys: str
+    log: str = ""  # empty: not recorded
+    fault: str = ""
+    source: str = "one"
+    steps: int = 3
+    together: int = 3
+    payload: int = 600
+    clusters: int = 1
+    segment_bytes: int = 16384
+    seed: int = 1
+    seconds: int = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a writer ended: by itself (``ended`` 0) or by a signal (its negative)."""
+
+    ended: int
+    exit_code: int | None = None
+    error: str = ""
+    acknowledged: int = 0
+    traceback: str = ""
+    changes: int = 0
+    syncs: int = 0
+    reads: int = 0
+    disturbed: int = 0
+
+
+def build(folder: Path) -> Path:
+    """The recorder, compiled."""
+    made = folder / "recorder.so"
+    source = HERE / "recorder.c"
+    line = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(made), str(source), "-ldl", "-lpthread"]
+    subprocess.run(line, check=True)
+    return made
+
+
+class Writers:
+    """A process that forks a writer a run."""
+
+    def __init__(self, recorder: Path) -> None:
+        environment = {**os.environ, "LD_PRELOAD": str(recorder)}
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "programs" / "writer.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def run(self, asked: Run) -> Outcome:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asdict(asked)) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            pytest.fail(f"the writers' process ended: {self._process.wait()}")
+        return Outcome(**json.loads(answer))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+def operations(log: Path) -> list[Operation]:
+    """All that a log says; what a killed process left half written at its end is left out."""
+    raw, at, found = log.read_bytes(), 0, []
+    while at + _ENTRY.size <= len(raw):
+        kind, process, inode, offset, size, result, path, other, data, _ = _ENTRY.unpack_from(raw, at)
+        at += _ENTRY.size
+        if at + path + other + data > len(raw):
+            break
+        names = raw[at : at + path].decode(), raw[at + path : at + path + other].decode()
+        at += path + other
+        found.append(Operation(len(found), Kind(kind), process, inode, offset, size, result, *names, raw[at : at + data]))
+        at += data
+    return found
+
+
+def acknowledged(operation: Operation) -> set[bytes]:
+    """The ids that a mark says have been acknowledged."""
+    word, _, ids = operation.data.decode().partition(" ")
+    return {bytes.fromhex(ids[i : i + 64]) for i in range(0, len(ids), 64)} if word == "acknowledged" else set()
