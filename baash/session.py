@@ -118,17 +118,28 @@ def _key_of(folder: Folder) -> keys.PrivateKey:
 
 
 def _cut(folder: Folder) -> Predecessor | None:
-    """The highest published view, and its last commit record, made durable: its writer may not have flushed it yet."""
+    """The highest published view and its last commit record, as it is stored: its writer may not have flushed it yet, or
+    have failed to, and then it must not be taken for one that will be there tomorrow."""
     if not folder.views():
         return None
+    read = _last_record(folder)
+    while read[1] is not None:
+        stored = _last_record(folder)
+        if stored == read:
+            break
+        read = stored
+    return Predecessor(*read)
+
+
+def _last_record(folder: Folder) -> tuple[int, bytes | None]:
+    """The highest published view and its last slot, if it has one; all of it is durable when this returns."""
     with Ledger(folder.path) as ledger:
-        newest = ledger.epochs[-1].view
-        if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest.view:
-            return Predecessor(newest.view, None)
-        last = ledger.rounds[-1]
-        with open(last.file.layout.path, "rb") as segment:
-            os.fsync(segment.fileno())
-        return Predecessor(newest.view, last.raw.tobytes())
+        newest = ledger.epochs[-1].view.view
+        if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest:
+            return newest, None
+        slot = ledger.rounds[-1].raw.tobytes()
+        ledger.flush()
+        return newest, slot
 
 
 def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
