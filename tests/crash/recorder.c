@@ -4,6 +4,10 @@
  * the run is held: the log is the one order in which things happened. Data are logged with it, so the log alone can make
  * every state the folder was in. The program itself puts marks into the log ("this has been acknowledged").
  *
+ * A flush that is made to fail does what Linux does: what was written since the last flush goes on being seen, is flushed by
+ * nothing any more, and is gone (or, fail-sync-kept: turns out to be there) when the program asks for the file to be forgotten
+ * (POSIX_FADV_DONTNEED). Of one process's writes, and until the file is written again.
+ *
  * One call, by its number, can be disturbed: the process (or all of the run) is killed before it, in its middle or after it,
  * or it fails, or is cut short. Reads below the folder are counted apart and can be made to fail; they are not logged.
  *
@@ -34,7 +38,7 @@
 enum { PATH_BYTES = 4096, RUN_PROCESSES = 256, DESCRIPTORS = 65536 };
 
 /* The kinds of the log; recording.py has the same. */
-enum kind { CREATE = 1, WRITE, TRUNCATE, ALLOCATE, SYNC, RENAME, LINK, UNLINK, MKDIR, CLOSE, MARK, FAILED };
+enum kind { CREATE = 1, WRITE, TRUNCATE, ALLOCATE, SYNC, RENAME, LINK, UNLINK, MKDIR, MARK, FAILED, LOST, SEEN };
 
 struct entry {
     uint32_t kind, pid;
@@ -43,20 +47,22 @@ struct entry {
     uint32_t path_bytes, other_bytes, data_bytes, reserved;
 };
 
-enum action { NONE, KILL_BEFORE, KILL_MIDDLE, KILL_AFTER, KILL_ALL_BEFORE, KILL_ALL_AFTER, FAIL, SHORT, FAIL_SYNC, FAIL_READ };
+enum action { NONE, KILL_BEFORE, KILL_MIDDLE, KILL_AFTER, KILL_ALL_BEFORE, KILL_ALL_AFTER, FAIL, SHORT, FAIL_SYNC,
+              FAIL_SYNC_KEPT, FAIL_READ };
 static const char *const actions[] = {"none",           "kill-before", "kill-middle", "kill-after", "kill-all-before",
-                                      "kill-all-after", "fail",        "short",       "fail-sync",  "fail-read"};
+                                      "kill-all-after", "fail",        "short",       "fail-sync",   "fail-sync-kept", "fail-read"};
 
 /* At the beginning of BAASH_RECORDER_LOG + ".count", mapped by all processes of the run. */
 struct shared {
     uint64_t changes, syncs, reads, disturbed;
-    uint32_t process_count;
+    uint64_t doomed; /* inode of the file whose flush failed */
+    uint32_t kept, process_count;
     int32_t processes[RUN_PROCESSES];
 };
 
 static struct {
     int on, log;
-    char root[PATH_BYTES];
+    char root[PATH_BYTES], log_name[PATH_BYTES];
     size_t root_bytes;
     enum action action;
     uint64_t number, times;
@@ -67,6 +73,13 @@ static struct {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char below[DESCRIPTORS]; /* descriptors of files below the root: 1 file, 2 folder */
 static char *folders[DESCRIPTORS];       /* names of the latter, for the log */
+
+/* What lay where this process has written since the last flush, newest first; for FAIL_SYNC. */
+struct before {
+    struct before *next;
+    uint64_t inode, offset, size;
+    char data[];
+} *unflushed;
 
 #define REAL(result, name, ...)                       \
     static result (*real_##name)(__VA_ARGS__);        \
@@ -154,6 +167,7 @@ int baash_recorder_start(const char *root, const char *log, const char *fault) {
     if (!log) return 0;
     char name[PATH_BYTES], action[32] = "none";
     snprintf(state.root, sizeof state.root, "%s", root);
+    snprintf(state.log_name, sizeof state.log_name, "%s", log);
     state.root_bytes = strlen(state.root);
     unsigned long long number = 0, times = 1;
     int error = EIO;
@@ -196,6 +210,54 @@ void baash_recorder_mark(const char *text) {
 
 /* How many changes, flushes, reads, disturbances there have been: out[4]. */
 void baash_recorder_counts(uint64_t *out) { memcpy(out, state.shared, 4 * sizeof *out); }
+
+/* --- what a failed flush loses */
+
+static void remember(int fd, uint64_t inode, size_t size, off64_t offset) {
+    REAL(ssize_t, pread64, int, void *, size_t, off64_t);
+    if (state.shared->doomed == inode) state.shared->doomed = 0; /* written again */
+    if (state.action != FAIL_SYNC) return;
+    struct before *one = calloc(1, sizeof *one + size);
+    if (!one) die("no memory");
+    *one = (struct before){unflushed, inode, (uint64_t)offset, size};
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd); /* fd may be for writing alone */
+    REAL(int, open, const char *, int, ...);
+    REAL(int, close, int);
+    int reader = real_open(name, O_RDONLY | O_CLOEXEC);
+    if (reader < 0 || real_pread64(reader, one->data, size, offset) < 0) die("what lay there cannot be read");
+    real_close(reader);
+    unflushed = one;
+}
+
+static void forget(uint64_t inode) {
+    for (struct before **at = &unflushed; *at;) {
+        struct before *one = *at;
+        if (one->inode != inode) {
+            at = &one->next;
+            continue;
+        }
+        *at = one->next;
+        free(one);
+    }
+}
+
+/* A flush has failed: what it should have flushed goes into a file beside the log, for whoever asks later. */
+static void doom(uint64_t inode) {
+    REAL(int, open, const char *, int, ...);
+    REAL(int, close, int);
+    REAL(ssize_t, write, int, const void *, size_t);
+    char name[PATH_BYTES + 8];
+    snprintf(name, sizeof name, "%s.lost", state.log_name);
+    int lost = real_open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    for (struct before *one = unflushed; one && lost >= 0; one = one->next)
+        if (one->inode == inode && real_write(lost, one, sizeof *one + one->size) < 0) die(name);
+    if (lost < 0) die(name);
+    real_close(lost);
+    forget(inode);
+    state.shared->doomed = inode;
+    state.shared->kept = state.action == FAIL_SYNC_KEPT;
+}
 
 /* --- names */
 
@@ -296,6 +358,7 @@ static ssize_t write_range(int fd, const void *data, size_t size, off64_t offset
     int wrong = begin(&state.shared->changes, FAIL);
     if (wrong == 1 && size > 1) size /= 2;
     ssize_t done = -1;
+    remember(fd, inode_of(fd), size, offset);
     if (wrong > 1)
         errno = wrong;
     else
@@ -397,11 +460,15 @@ static int sync_file(int fd, int data_only) {
     if (!ours(fd)) return data_only ? real_fdatasync(fd) : real_fsync(fd);
     lock();
     int wrong = begin(&state.shared->changes, FAIL), failed = -1;
-    if (!wrong || wrong == 1) wrong = begin(&state.shared->syncs, FAIL_SYNC);
+    if (wrong < 2 && below[fd] == 1) wrong = begin(&state.shared->syncs, state.action == FAIL_SYNC ? FAIL_SYNC : FAIL_SYNC_KEPT);
     if (wrong > 1)
         errno = wrong;
     else
         failed = data_only ? real_fdatasync(fd) : real_fsync(fd);
+    if (failed && below[fd] == 1 && state.action != FAIL)
+        doom(inode_of(fd));
+    else if (!failed)
+        forget(inode_of(fd));
     record(SYNC, inode_of(fd), below[fd] == 2, 0, failed ? errno : 0, folders[fd], NULL, NULL, 0);
     end_change();
     unlock();
@@ -410,6 +477,40 @@ static int sync_file(int fd, int data_only) {
 
 int fsync(int fd) { return sync_file(fd, 0); }
 int fdatasync(int fd) { return sync_file(fd, 1); }
+
+static int advise(int fd, off64_t offset, off64_t size, int advice) {
+    REAL(int, posix_fadvise64, int, off64_t, off64_t, int);
+    REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t);
+    REAL(ssize_t, read, int, void *, size_t);
+    REAL(int, open, const char *, int, ...);
+    REAL(int, close, int);
+    if (!ours(fd) || advice != POSIX_FADV_DONTNEED || !state.shared->doomed || state.shared->doomed != inode_of(fd))
+        return real_posix_fadvise64(fd, offset, size, advice);
+    lock();
+    uint64_t inode = inode_of(fd);
+    state.shared->doomed = 0;
+    record(state.shared->kept ? SEEN : LOST, inode, 0, 0, 0, NULL, NULL, NULL, 0);
+    if (!state.shared->kept) {
+        char name[PATH_BYTES + 8], self[64];
+        snprintf(name, sizeof name, "%s.lost", state.log_name);
+        snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+        int lost = real_open(name, O_RDONLY | O_CLOEXEC), writer = real_open(self, O_WRONLY | O_CLOEXEC);
+        struct before one;
+        while (real_read(lost, &one, sizeof one) == (ssize_t)sizeof one) {
+            char *data = malloc(one.size + 1);
+            if (!data || real_read(lost, data, one.size) != (ssize_t)one.size) die(name);
+            if (real_pwrite64(writer, data, one.size, (off64_t)one.offset) != (ssize_t)one.size) die(self);
+            free(data);
+        }
+        real_close(lost);
+        real_close(writer);
+    }
+    unlock();
+    return 0;
+}
+
+int posix_fadvise64(int fd, off64_t offset, off64_t size, int advice) { return advise(fd, offset, size, advice); }
+int posix_fadvise(int fd, off_t offset, off_t size, int advice) { return advise(fd, offset, size, advice); }
 
 /* A call on one or two names: `call` is what the kernel is asked, `log` what the log says. */
 #define NAMED(kind_, name_, other_, call)                              \

@@ -32,9 +32,10 @@ class Kind(IntEnum):
     LINK = 7
     UNLINK = 8
     MKDIR = 9
-    CLOSE = 10
-    MARK = 11
-    FAILED = 12
+    MARK = 10
+    FAILED = 11
+    LOST = 12
+    SEEN = 13
 
 
 @dataclass(frozen=True)

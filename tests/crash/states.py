@@ -4,8 +4,9 @@ Theory. *The process dies*: every operation so far is visible, in order. *The po
 rest any part may be. A file's data, sizes and reservations are flushed by a flush of that file; the names in a folder
 (creation, rename, link, removal) only by a flush of the folder; the flush of one says nothing of the other. Of what was not
 flushed each operation is there or not, whatever came before or after it; a write may also be torn into its sectors of 512
-bytes, each there or not. A rename is whole or not at all. Bytes that were never written are zeros. A flush that failed
-flushes nothing, and no later one makes up for it: what was written before stays uncertain until it is written again.
+bytes, each there or not. A rename is whole or not at all. Bytes that were never written are zeros. A flush of a file that failed flushes nothing, and no later one makes up
+for it: what was written before stays uncertain, until the file is forgotten by the kernel and read again (``LOST``, ``SEEN``
+in the log) or the bytes are written again. A folder's failed flush is made up for by the next.
 
 This is weaker than what journalling file systems do (they keep names in order), and so it covers them. What is not
 modelled: file systems that lose what they said was flushed, or that change sectors nobody wrote.
@@ -118,17 +119,19 @@ class Log:
     """A log, with what each operation is about.
 
     ``objects``: by operation, a number for the file it is about that no other file ever has. ``flushed``: by operation, the
-    index of the flush that made it certain, or none.
+    index of the flush that made it certain, or none. ``lost``: by operation, the index at which it was seen to be gone.
     """
 
     operations: list[Operation]
     objects: dict[int, int] = field(default_factory=dict)
     flushed: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         inodes: dict[int, int] = {}
         names: dict[str, int] = {}
         waiting: dict[int | str, list[int]] = {}  # by object, or by path of a folder
+        doomed: dict[int, list[int]] = {}  # by object
         for o in self.operations:
             if o.kind is Kind.CREATE:
                 inodes[o.inode] = names[o.path] = o.index
@@ -145,14 +148,20 @@ class Log:
                     names.pop(o.path, None)
             elif o.kind is Kind.SYNC:
                 where: int | str = o.path if o.offset else inodes[o.inode]
-                of = waiting.pop(where, [])
                 if not o.result:
-                    self.flushed.update(dict.fromkeys(of, o.index))
+                    self.flushed.update(dict.fromkeys(waiting.pop(where, []), o.index))
+                elif isinstance(where, int):
+                    doomed.setdefault(where, []).extend(waiting.pop(where, []))
+            elif o.kind in (Kind.LOST, Kind.SEEN):
+                to = self.lost if o.kind is Kind.LOST else self.flushed
+                to.update(dict.fromkeys(doomed.pop(inodes[o.inode], []), o.index))
 
     def prefixes(self) -> Iterator[tuple[int, Image]]:
         """The process dies: (operations so far, what is there), after each change."""
         kept: set[int] = set()
         for o in self.operations:
+            if o.kind is Kind.LOST:
+                kept -= {i for i, at in self.lost.items() if at == o.index}
             if o.kind in CHANGES:
                 kept.add(o.index)
                 yield o.index + 1, image(self.operations[: o.index + 1], self.objects, kept)
@@ -166,7 +175,7 @@ class Log:
         draw = random.Random(seed)
         for at in (*(o.index for o in self.operations if o.kind is Kind.SYNC), len(self.operations)):
             before = self.operations[:at]
-            changes = [o.index for o in before if o.kind in CHANGES]
+            changes = [o.index for o in before if o.kind in CHANGES and self.lost.get(o.index, at) >= at]
             certain = {i for i in changes if self.flushed.get(i, at) < at}
             uncertain = [i for i in changes if i not in certain]
             for kept in _subsets(uncertain, complete, samples, draw):
