@@ -166,14 +166,14 @@ class Log:
                 kept.add(o.index)
                 yield o.index + 1, image(self.operations[: o.index + 1], self.objects, kept)
 
-    def power_failures(self, complete: int, samples: int, seed: int) -> Iterator[tuple[int, Image]]:
+    def power_failures(self, complete: int, samples: int, seed: int, start: int = 0) -> Iterator[tuple[int, Image]]:
         """The power fails: (operations so far, what is there).
 
-        Looked at before each flush and at the end: what may be there in between may be there then, too. All subsets of what is
+        Looked at, from operation ``start`` on, before each flush and at the end: what may be there in between may be there then, too. All subsets of what is
         uncertain if there are at most ``complete``, else ``samples`` of them, all and none; and ``samples`` with torn writes.
         """
         draw = random.Random(seed)
-        for at in (*(o.index for o in self.operations if o.kind is Kind.SYNC), len(self.operations)):
+        for at in (*(o.index for o in self.operations[start:] if o.kind is Kind.SYNC), len(self.operations)):
             before = self.operations[:at]
             changes = [o.index for o in before if o.kind in CHANGES and self.lost.get(o.index, at) >= at]
             certain = {i for i in changes if self.flushed.get(i, at) < at}

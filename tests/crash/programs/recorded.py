@@ -13,10 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from baash.ledger import durable
+from baash.ledger.round import SegmentFile
+from baash.ledger.writer import OffsetWriter
 from baash.protocol import plan, rounds
-from baash.protocol.events import Reply
+from baash.protocol.events import Persist, Reply
 from baash.service import Service
 from baash.sources import Chunk
+from baash.store import Done, Store
 
 RECORDER = ctypes.CDLL(None)  # preloaded
 RECORDED = hasattr(RECORDER, "baash_recorder_mark")
@@ -84,6 +88,35 @@ class InSteps:
                 yield Chunk(np.zeros(0, dtype=np.uint8), 0)
             given += len(step)
             yield Chunk(np.frombuffer(b"".join(step), dtype=np.uint8), len(step))
+
+
+def weaken(how: str) -> None:
+    """Leave out one of the steps that the promises rest on: a campaign must find that."""
+    if how == "no-flush":
+        OffsetWriter.flush = lambda writer, segment: None  # type: ignore[method-assign]
+    elif how == "no-folder-flush":
+        durable.sync_folder = lambda path: None
+    elif how == "record-beside-part":
+        flush, perform = OffsetWriter.flush, Store._perform
+
+        def unflushed(store: Store, node: int, persist: Persist) -> Done:
+            OffsetWriter.flush = flush if persist.commits else lambda writer, segment: None  # type: ignore[method-assign]
+            return perform(store, node, persist)
+
+        Store._perform = unflushed  # type: ignore[method-assign]
+    elif how == "acknowledged-first":
+        submit = Store.submit
+
+        def early(store: Store, node: int, persist: Persist) -> None:
+            ids = b"".join(b.ids.tobytes() for r in persist.then if isinstance(r, Reply) for b, _ in r.committed)
+            mark(f"acknowledged {ids.hex()}")
+            submit(store, node, persist)
+
+        Store.submit = early  # type: ignore[method-assign]
+    elif how == "cut-as-seen":
+        SegmentFile.flush = lambda file: None  # type: ignore[method-assign]
+    elif how:
+        raise ValueError(how)
 
 
 def outcome(status: dict[str, Any]) -> dict[str, Any]:

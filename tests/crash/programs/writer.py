@@ -43,6 +43,7 @@ def payload(asked: dict[str, Any], step: int) -> bytes:
 def run(asked: dict[str, Any]) -> dict[str, Any]:
     os.environ["BAASH_KEYS"] = asked["keys"]
     done = recorded.prepare(asked["segment_bytes"])
+    recorded.weaken(asked["weak"])
     status: dict[str, Any] = {}
 
     def on_event(event: str, fields: dict[str, Any]) -> None:

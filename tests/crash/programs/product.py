@@ -1,4 +1,4 @@
-"""One rank of a recorded run: ``python -m baash.run`` with marks, small segments and short pauses. Started by mpirun."""
+"""The product as a user starts it, recorded: ``baash …`` (cli) or one rank of a run, started by mpirun (run)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import recorded
 
-from baash.run import main
-
 if __name__ == "__main__":
     recorded.prepare(int(os.environ["BAASH_CRASH_SEGMENT_BYTES"]))
+    if sys.argv.pop(1) == "cli":
+        from baash.cli import main
+    else:
+        from baash.run import main
     main()
