@@ -1,20 +1,19 @@
 """Writers killed (SIGKILL) before, in the middle of and after every change they make; then the ledger is judged and continued.
 
-What the killed writer and its successor wrote together is replayed too (sampled): a successor that builds on what it sees,
-and not on what is stored, would be found there.
+What the killed writer and its successor wrote together is replayed, too: a successor that builds on what it sees and not on
+what is stored would be found there.
 """
 
 from __future__ import annotations
 
-import random
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 
 import campaign
 import pytest
-from judge import contents, goes_on, judge, remove
-from recording import Kind, Outcome, Product, Run, Writers, acknowledged, operations
-from test_replays import Recording, failures
+from disturb import changes, continued, disturbed, marks
+from judge import judge
+from recording import Product, Writers, operations
 
 from baash.errors import BaashError
 from baash.mpi import launcher
@@ -22,38 +21,51 @@ from baash.mpi import launcher
 KILLS = ("kill-before", "kill-middle", "kill-after")
 
 
-def run_with(fault: str, room: Path, writers: Writers, clusters: int, steps: int = 3) -> tuple[Run, Outcome]:
-    """A writer on a new ledger in ``room/root``, disturbed."""
-    for left in room.iterdir():
-        remove(left) if left.is_dir() else left.unlink()
-    root = room / "root"
-    root.mkdir()
-    asked = Run(
-        str(root), str(root / "ledger"), str(root / "keys"), str(room / "log"), fault, steps=steps, clusters=clusters
-    )
-    return asked, writers.run(asked)
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_a_writer_killed_at_any_change(clusters: int, room: Path, writers: Writers) -> None:
+    name = f"kills, {clusters} clusters" if clusters > 1 else "kills"
+    total, _ = changes(room, writers, clusters)
+    problems = []
+    for number, (kill, at) in enumerate(campaign.chosen(name, [*product(KILLS, range(1, total + 1))], 12, 0.08)):
+        asked, outcome = disturbed(f"{kill} {at}", room, writers, clusters)
+        assert outcome.ended in (0, -9) and not outcome.traceback, outcome
+        campaign.count(name, killed=outcome.ended == -9)
+        found = continued(asked, room, writers, name, power=number % 5 == 0)
+        problems += [f"{kill} {at}: {wrong}" for wrong in found]
+        campaign.count(name, wrong=len(found))
+    assert problems == []
 
 
-def continued(asked: Run, room: Path, writers: Writers, name: str) -> list[str]:
-    """What is wrong with the ledger now, when the next writer continues it, and if the power fails while it does."""
-    root, ledger = Path(asked.root), Path(asked.ledger)
-    log = operations(room / "log")
-    said = {i for o in log if o.kind is Kind.MARK for i in acknowledged(o)}
-    _, wrong = judge(ledger, said)
-    if wrong:
-        return [wrong]
-    after = Run(asked.root, asked.ledger, asked.keys, asked.log, "", "after", 1, 2, clusters=asked.clusters)
-    outcome = writers.run(after)
-    if (outcome.ended, outcome.exit_code, outcome.acknowledged) != (0, 0, 2):
-        return [f"the next writer did not go on: {outcome}"]
-    recording = Recording(Log_of(room), asked.clusters)
-    found, wrong = judge(ledger, recording.acknowledged(len(recording.log.operations)))
-    if wrong:
-        return [f"after the next writer: {wrong}"]
-    wrong = goes_on(writers, root, ledger, contents(ledger), asked.clusters)
-    if wrong:
-        return [wrong]
-    draw = random.Random(f"{campaign.SEED} {asked.fault}")
-    if draw.random() < (0.3 if campaign.FULL else 0.1):
-        return failures(recording, room, writers, f"{name}, then power", start=max(0, len(log) - 3), known=False)
-    return []
+@pytest.mark.mpi
+def test_ranks_killed_at_any_change(room: Path, recorder: Path, writers: Writers) -> None:
+    """One rank dies, or all of the run at once."""
+    try:
+        launcher.command("mpirun", 2, ["-c", "pass"])
+    except BaashError as error:
+        pytest.skip(str(error))
+    name, problems = "kills under mpirun", []
+    kills = [*product(("kill-after", "kill-middle", "kill-all-after", "kill-all-before"), range(1, 130))]
+    for number, (kill, at) in enumerate(campaign.chosen(name, kills, 3, 0.1)):
+        run = Product(room / str(number), recorder)
+        load = ("--workload", "ycsb-load", "--transactions", 60, "--record-bytes", 600)
+        run.run(*load, fault=f"{kill} {at}")
+        said = marks(operations(run.log))
+        found, wrong = judge(run.ledger, said)
+        if not wrong:
+            again = run.run(*load, "--take-over")
+            _, wrong = judge(run.ledger, said | marks(operations(run.log)))
+            if again.exit_code:
+                wrong = wrong or f"the next run did not go on: {again}"
+        problems += [f"{kill} {at}: {wrong}"] if wrong else []
+        campaign.count(name, acknowledged_before=len(said), wrong=bool(wrong))
+    assert problems == []
+
+
+def test_a_cut_at_what_is_seen_and_not_stored_is_found(room: Path, writers: Writers) -> None:
+    """The campaign notices when a successor takes over a record whose flush failed."""
+    _, flushes = changes(room, writers)
+    found: list[str] = []
+    for at in range(1, flushes + 1):
+        asked, _ = disturbed(f"fail-sync {at}", room, writers, weak="cut-as-seen")
+        found += continued(asked, room, writers, "flush failed, cut as seen", power=True)
+    assert any("are not there" in wrong for wrong in found), found
