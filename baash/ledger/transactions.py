@@ -2,7 +2,7 @@
 
 ``scan_rounds`` streams rounds; ``Index`` is one pass that hashes everything and keeps 16 bytes a transaction and 16 a
 write, sorted, so that ids and the writes of an entity are found without further passes. Both are what an index file will
-replace; their callers will not notice.
+replace; their callers will not notice. Whatever is given out has been held against the commit record that covers it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged
+from baash.ledger import blocks
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
-from baash.records import BLOCK_ROW, TRANSACTION, Flag, Operation, Reason
+from baash.records import TRANSACTION, Flag, Operation, Reason
 
 Progress = Callable[[int, int], None]  # transactions done, in all
 
@@ -115,7 +116,7 @@ class Scanned:
 def scan_rounds(ledger: Ledger, progress: Progress | None = None) -> Iterator[Scanned]:
     """Every round's transactions. LedgerDamaged where the bytes are not records."""
     for round in ledger.rounds:
-        scanned = _scan(ledger, round, round.headers(), round.first_block)
+        scanned = _scan(ledger, round, round.headers(), 0)
         yield scanned
         if progress is not None:
             progress(scanned.first + len(scanned.info), ledger.transaction_total)
@@ -126,23 +127,31 @@ def transaction(ledger: Ledger, number: int) -> Transaction:
     round = ledger.round_of_transaction(number)
     rows = round.headers()
     block = int(np.searchsorted(rows["first_transaction"], number, side="right")) - 1
-    found = _scan(ledger, round, rows[block : block + 1], round.first_block + block)
+    found = _scan(ledger, round, rows, max(0, block), 1)
+    if not 0 <= number - found.first < len(found.info):
+        raise LedgerDamaged(f"{ledger.path}: the header of block {found.height} is damaged; baash verify lists all damage")
     return found.transaction(number - found.first)
 
 
 def transactions_of_block(ledger: Ledger, height: int) -> Scanned:
     """The transactions of one block."""
-    found = ledger.block(height)
-    return _scan(ledger, found.round, np.array([found.row], dtype=BLOCK_ROW), height)
+    round = ledger.round_of(height)
+    return _scan(ledger, round, round.headers(), height - round.first_block, 1)
 
 
-def _scan(ledger: Ledger, round: Round, rows: np.ndarray, height: int) -> Scanned:
+def _scan(ledger: Ledger, round: Round, headers: np.ndarray, at: int, count: int | None = None) -> Scanned:
+    """``count`` blocks of a round (all from there on), from its ``at``-th on. LedgerDamaged unless they are as they were committed."""
+    part = slice(at, None if count is None else at + count)
+    rows, height = headers[part], round.first_block + at
     records = round.records(rows)
     info, reason, _ = kernels.scan(records)
     bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
     if reason or len(info) != int(bounds[-1]):
         what = f"{ledger.path}, {round.file.name}, blocks from {height} on: "
         raise LedgerDamaged(f"{what}the records are not whole ({Reason(reason).name}); baash verify lists all damage")
+    wrong = blocks.check(round, headers, part, records, info, bounds)
+    if wrong:
+        raise LedgerDamaged(f"{ledger.path}, {round.file.name}: {wrong}; baash verify lists all damage")
     first = int(rows["first_transaction"][0]) if len(rows) else round.first_transaction
     return Scanned(height, first, rows, records, info, bounds)
 
