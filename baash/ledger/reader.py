@@ -16,6 +16,7 @@ from typing import overload
 import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
+from baash.ledger import checkpoint
 from baash.ledger.counting import Counter, Report
 from baash.ledger.durable import refusals, sync_folder
 from baash.ledger.folder import Epoch, Folder
@@ -53,8 +54,14 @@ class Ledger:
             raise LedgerError(f"{path} is not a ledger: it has neither views nor claims; check the path")
         self.rounds = Rounds(self)
         self._report = report
-        self._counter = Counter(self.folder, report)
         self._recent: deque[SegmentFile] = deque()
+        stated = _stated(self.folder)  # first: beside a writer it may grow
+        self._counter = Counter(self.folder, report)
+        if report is None and stated is not None and (self.view is None or stated.ledger == self.id) and stated.size > self.block_total:
+            raise LedgerDamaged(
+                f"{path} has {self.block_total} blocks, and its checkpoint is of {stated.size}: the newest were removed; "
+                "restore them from a copy"
+            )
 
     def __enter__(self) -> Ledger:
         return self
@@ -190,6 +197,15 @@ class Ledger:
             self._recent.append(file)
             if len(self._recent) > OPEN_FILES:
                 self._recent.popleft().close()
+
+
+def _stated(folder: Folder) -> checkpoint.Checkpoint | None:
+    """What the checkpoint in the folder says; None: there is none, or it is none, which an audit reports."""
+    try:
+        note = checkpoint.read(folder)
+        return checkpoint.decode(note)[0] if note is not None else None
+    except LedgerDamaged:
+        return None
 
 
 class Rounds(Sequence[Round]):

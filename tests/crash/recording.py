@@ -11,7 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -72,7 +72,8 @@ class Run:
     together: int = 3
     payload: int = 600
     clusters: int = 1
-    segment_bytes: int = 16384
+    segment_bytes: int = 8192  # two small rounds
+    job: str = "write"  # or "read": all that can be asked of the ledger (``programs/readers.py``)
     weak: str = ""  # a step left out: see ``programs/recorded.py``
     seed: int = 1
     seconds: int = SECONDS
@@ -91,6 +92,7 @@ class Outcome:
     syncs: int = 0
     reads: int = 0
     disturbed: int = 0
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 def build(folder: Path) -> Path:
@@ -140,7 +142,7 @@ class Product:
         self._recorder = recorder
 
     def environment(self, fault: str = "", recorded: bool = True) -> dict[str, str]:
-        settings = {**os.environ, "BAASH_KEYS": str(self.root / "keys"), "BAASH_CRASH_SEGMENT_BYTES": "16384"}
+        settings = {**os.environ, "BAASH_KEYS": str(self.root / "keys"), "BAASH_CRASH_SEGMENT_BYTES": "8192"}
         if recorded:
             settings |= {
                 "LD_PRELOAD": str(self._recorder),

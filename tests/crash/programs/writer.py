@@ -16,10 +16,12 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
+import readers
 import recorded
 from ledgers import record
 
 from baash import rank
+from baash.ledger.reader import Ledger
 from baash.options import RunOptions
 from baash.records import Operation
 
@@ -50,6 +52,8 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         if event == "status":
             status.update(fields)
 
+    if asked["job"] == "read":
+        return read(asked)
     if asked["log"]:
         recorded.start(asked["root"], asked["log"], asked["fault"])
     options = RunOptions(
@@ -65,6 +69,16 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     rank.run(options, on_event, alone=True, drain_requested=lambda: False, sources=lambda: [source])
     counts = recorded.counts() if asked["log"] else {}
     return {**recorded.outcome(status), "acknowledged": done.count, "traceback": "", **counts}
+
+
+def read(asked: dict[str, Any]) -> dict[str, Any]:
+    """All questions, which are drawn from the ledger before anything is disturbed."""
+    with Ledger(asked["ledger"]) as ledger:
+        questions = readers.questions(ledger)
+    if asked["log"]:
+        recorded.start(asked["root"], asked["log"], asked["fault"])
+    answers = readers.answers(Path(asked["ledger"]), questions)
+    return {"exit_code": 0, "answers": answers, **(recorded.counts() if asked["log"] else {})}
 
 
 def child(asked: dict[str, Any], answer: int) -> None:
