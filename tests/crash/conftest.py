@@ -17,7 +17,9 @@ import campaign
 import recording
 from judge import remove
 
+from baash.errors import BaashError
 from baash.ledger import counting
+from baash.mpi import launcher
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -39,6 +41,15 @@ def writers(recorder: Path) -> Iterator[recording.Writers]:
     found = recording.Writers(recorder)
     yield found
     found.close()
+
+
+@pytest.fixture
+def mpirun() -> None:
+    """Skip where no ranks can be started, for the product's own reason."""
+    try:
+        launcher.command("mpirun", 2, ["-c", "pass"])
+    except BaashError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@
  * nothing any more, and is gone (or, fail-sync-kept: turns out to be there) when the program asks for the file to be forgotten
  * (POSIX_FADV_DONTNEED). Of one process's writes, and until the file is written again.
  *
+ * "hold" waits before a change for as long as somebody has LOG.held, a named pipe, open for writing.
+ *
  * One call, by its number, can be disturbed: the process (or all of the run) is killed before it, in its middle or after it,
  * or it fails, or is cut short. Reads below the folder are counted apart and can be made to fail; they are not logged.
  *
@@ -48,9 +50,9 @@ struct entry {
 };
 
 enum action { NONE, KILL_BEFORE, KILL_MIDDLE, KILL_AFTER, KILL_ALL_BEFORE, KILL_ALL_AFTER, FAIL, SHORT, FAIL_SYNC,
-              FAIL_SYNC_KEPT, FAIL_READ };
+              FAIL_SYNC_KEPT, FAIL_READ, HOLD };
 static const char *const actions[] = {"none",           "kill-before", "kill-middle", "kill-after", "kill-all-before",
-                                      "kill-all-after", "fail",        "short",       "fail-sync",   "fail-sync-kept", "fail-read"};
+                                      "kill-all-after", "fail",        "short",       "fail-sync",   "fail-sync-kept", "fail-read", "hold"};
 
 /* At the beginning of BAASH_RECORDER_LOG + ".count", mapped by all processes of the run. */
 struct shared {
@@ -133,12 +135,23 @@ static void kill_run(void) {
     for (;;) pause();
 }
 
+static void hold(void) {
+    REAL(int, open, const char *, int, ...);
+    REAL(ssize_t, read, int, void *, size_t);
+    char name[PATH_BYTES + 8], byte;
+    snprintf(name, sizeof name, "%s.held", state.log_name);
+    int pipe = real_open(name, O_RDONLY | O_CLOEXEC); /* waits for the other side */
+    while (pipe >= 0 && real_read(pipe, &byte, 1) > 0)
+        ;
+}
+
 /* Begin a call, the lock held: 0 go on, 1 half of it, else the errno it fails with. */
 static int begin(uint64_t *counter, enum action fails) {
     uint64_t number = ++*counter;
     if (state.action == NONE || number < state.number || number >= state.number + state.times) return 0;
     if (fails == FAIL && state.action == KILL_BEFORE) kill(getpid(), SIGKILL);
     if (fails == FAIL && state.action == KILL_ALL_BEFORE) kill_run();
+    if (fails == FAIL && state.action == HOLD) hold();
     if (fails == FAIL && (state.action == KILL_MIDDLE || state.action == SHORT)) {
         state.shared->disturbed++;
         return 1;
@@ -216,7 +229,7 @@ void baash_recorder_counts(uint64_t *out) { memcpy(out, state.shared, 4 * sizeof
 static void remember(int fd, uint64_t inode, size_t size, off64_t offset) {
     REAL(ssize_t, pread64, int, void *, size_t, off64_t);
     if (state.shared->doomed == inode) state.shared->doomed = 0; /* written again */
-    if (state.action != FAIL_SYNC) return;
+    if (state.action != FAIL_SYNC && state.action != FAIL) return;
     struct before *one = calloc(1, sizeof *one + size);
     if (!one) die("no memory");
     *one = (struct before){unflushed, inode, (uint64_t)offset, size};
@@ -465,7 +478,7 @@ static int sync_file(int fd, int data_only) {
         errno = wrong;
     else
         failed = data_only ? real_fdatasync(fd) : real_fsync(fd);
-    if (failed && below[fd] == 1 && state.action != FAIL)
+    if (failed && below[fd] == 1 && state.shared->doomed != inode_of(fd))
         doom(inode_of(fd));
     else if (!failed)
         forget(inode_of(fd));

@@ -118,9 +118,16 @@ class Writers:
         )
 
     def run(self, asked: Run) -> Outcome:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        self.begin(asked)
+        return self.end()
+
+    def begin(self, asked: Run) -> None:
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asdict(asked)) + "\n")
         self._process.stdin.flush()
+
+    def end(self) -> Outcome:
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
             pytest.fail(f"the writers' process ended: {self._process.wait()}")

@@ -15,9 +15,6 @@ from disturb import changes, continued, disturbed, marks
 from judge import judge
 from recording import Product, Writers, operations
 
-from baash.errors import BaashError
-from baash.mpi import launcher
-
 KILLS = ("kill-before", "kill-middle", "kill-after")
 
 
@@ -37,12 +34,8 @@ def test_a_writer_killed_at_any_change(clusters: int, room: Path, writers: Write
 
 
 @pytest.mark.mpi
-def test_ranks_killed_at_any_change(room: Path, recorder: Path, writers: Writers) -> None:
+def test_ranks_killed_at_any_change(room: Path, recorder: Path, mpirun: None) -> None:
     """One rank dies, or all of the run at once."""
-    try:
-        launcher.command("mpirun", 2, ["-c", "pass"])
-    except BaashError as error:
-        pytest.skip(str(error))
     name, problems = "kills under mpirun", []
     kills = [*product(("kill-after", "kill-middle", "kill-all-after", "kill-all-before"), range(1, 130))]
     for number, (kill, at) in enumerate(campaign.chosen(name, kills, 3, 0.1)):
