@@ -73,6 +73,7 @@ class Run:
     payload: int = 600
     clusters: int = 1
     segment_bytes: int = 8192  # two small rounds
+    take_over: bool = False
     job: str = "write"  # or "read": all that can be asked of the ledger (``programs/readers.py``)
     weak: str = ""  # a step left out: see ``programs/recorded.py``
     seed: int = 1

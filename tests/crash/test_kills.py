@@ -58,7 +58,7 @@ def test_a_cut_at_what_is_seen_and_not_stored_is_found(room: Path, writers: Writ
     """The campaign notices when a successor takes over a record whose flush failed."""
     _, flushes = changes(room, writers)
     found: list[str] = []
-    for at in range(1, flushes + 1):
+    for at in range(5, flushes - 1):  # those of the segment
         asked, _ = disturbed(f"fail-sync {at}", room, writers, weak="cut-as-seen")
         found += continued(asked, room, writers, "flush failed, cut as seen", power=True)
     assert any("are not there" in wrong for wrong in found), found

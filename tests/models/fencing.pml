@@ -25,6 +25,7 @@
 #define STORED 2
 #define DOOMED 3
 
+byte owner[VIEWS]; /* of a claim: who made the file that bears the name now */
 byte claim[VIEWS], view[VIEWS], text[VIEWS]; /* text: of the view record */
 byte before[VIEWS], cut[VIEWS];              /* what a view record says: predecessor, and how many of its rounds count */
 byte body[VIEWS * ROUNDS], slot[VIEWS * ROUNDS];
@@ -160,17 +161,27 @@ proctype Successor(bool second) {
         newest_claim(mine);
         mine++;
         if
-        :: mine < VIEWS && claim[mine] == NONE -> claim[mine] = SEEN
+        :: mine < VIEWS && claim[mine] == NONE -> claim[mine] = SEEN; owner[mine] = _pid
         :: else -> goto stop
         fi
     }
 #ifndef CLAIM_NOT_FLUSHED
-    flush(claim[mine]);
+    atomic {
+        if
+        :: owner[mine] != _pid -> goto stop /* a lost claim's number was taken by somebody else */
+        :: else
+        fi;
+        flush(claim[mine])
+    }
 #endif
 #ifndef CUT_READ_BEFORE_CLAIM
     read_cut(old, rounds, again);
 #endif
     atomic {
+        if
+        :: old > mine -> goto stop /* somebody newer has published already */
+        :: else
+        fi;
         before[mine] = old; cut[mine] = rounds;
 #ifdef VIEW_RENAMED_BEFORE_FLUSHED
         text[mine] = SEEN;
@@ -247,6 +258,7 @@ end:
                 :: v == 1 -> break
                 :: else ->
                     assert(text[v] != NONE);
+                    assert(before[v] < v);
                     last = cut[v];
                     v = before[v]
                 fi

@@ -64,6 +64,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         clusters=asked["clusters"],
         nodes_per_rank=5 * asked["clusters"],
         seed=asked["seed"],
+        take_over=asked["take_over"],
     )
     source = recorded.InSteps(asked["source"], steps_of(asked), lambda: done.count)
     rank.run(options, on_event, alone=True, drain_requested=lambda: False, sources=lambda: [source])
