@@ -19,7 +19,7 @@ import numpy as np
 
 import baash
 from baash import keys
-from baash.errors import KeyNotFound, LedgerDamaged, LedgerError, LedgerFenced
+from baash.errors import KeyNotFound, LedgerDamaged, LedgerFenced
 from baash.ledger import keyring, probe
 from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.reader import Ledger

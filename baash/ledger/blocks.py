@@ -58,7 +58,9 @@ def read(round: Round) -> RoundBlocks:
     return RoundBlocks(rows, hashes, batch if whole else EMPTY, bounds, faults, whole)
 
 
-def check(round: Round, rows: np.ndarray, part: slice, records: np.ndarray, info: np.ndarray, bounds: np.ndarray) -> str:
+def check(
+    round: Round, rows: np.ndarray, part: slice, records: np.ndarray, info: np.ndarray, bounds: np.ndarray
+) -> str:
     """What is wrong with the blocks ``part`` of a round, or "": whether they are those that its commit record covers.
 
     ``rows``: BLOCK_ROW, of all its blocks; ``records`` (u1), ``info`` (TRANSACTION_INFO), ``bounds``: of those in ``part``.

@@ -57,7 +57,12 @@ class Ledger:
         self._recent: deque[SegmentFile] = deque()
         stated = _stated(self.folder)  # first: beside a writer it may grow
         self._counter = Counter(self.folder, report)
-        if report is None and stated is not None and (self.view is None or stated.ledger == self.id) and stated.size > self.block_total:
+        if (
+            report is None
+            and stated is not None
+            and (self.view is None or stated.ledger == self.id)
+            and stated.size > self.block_total
+        ):
             raise LedgerDamaged(
                 f"{path} has {self.block_total} blocks, and its checkpoint is of {stated.size}: the newest were removed; "
                 "restore them from a copy"

@@ -129,7 +129,9 @@ def transaction(ledger: Ledger, number: int) -> Transaction:
     block = int(np.searchsorted(rows["first_transaction"], number, side="right")) - 1
     found = _scan(ledger, round, rows, max(0, block), 1)
     if not 0 <= number - found.first < len(found.info):
-        raise LedgerDamaged(f"{ledger.path}: the header of block {found.height} is damaged; baash verify lists all damage")
+        raise LedgerDamaged(
+            f"{ledger.path}: the header of block {found.height} is damaged; baash verify lists all damage"
+        )
     return found.transaction(number - found.first)
 
 

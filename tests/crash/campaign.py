@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 FULL = os.environ.get("BAASH_CRASH") == "full"
@@ -26,14 +26,20 @@ def count(name: str, **numbers: int) -> None:
     table.setdefault(name, Counter()).update(numbers)
 
 
+def within(items: Iterable[T], share: float) -> Iterator[T]:
+    """All of ``items``; in a campaign as many as there is time for."""
+    until = time.monotonic() + share * SECONDS
+    for item in items:
+        if FULL and time.monotonic() > until:
+            return
+        yield item
+
+
 def chosen(name: str, items: Sequence[T], small: int, share: float) -> Iterator[T]:
     """``small`` of ``items``; in a campaign all of them, or as many as there is time for. Counts them under ``name``."""
     order = random.Random(f"{SEED} {name}").sample(items, len(items))
-    until = time.monotonic() + share * SECONDS
     count(name, possible=len(items), tried=0)
-    for done, item in enumerate(order):
-        if time.monotonic() > until if FULL else done >= small:
-            return
+    for item in within(order if FULL else order[:small], share):
         yield item
         count(name, tried=1)
 

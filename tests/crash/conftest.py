@@ -9,17 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "programs")]
-
 import campaign
+import pytest
 import recording
 from judge import remove
 
 from baash.errors import BaashError
 from baash.ledger import counting
 from baash.mpi import launcher
+
+sys.path.insert(0, str(Path(__file__).parent / "programs"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

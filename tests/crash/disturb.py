@@ -45,7 +45,9 @@ def continued(asked: Run, room: Path, writers: Writers, name: str, power: bool) 
     _, wrong = judge(ledger, marks(log))
     if wrong:
         return [wrong]
-    after = Run(asked.root, asked.ledger, asked.keys, asked.log, "", "after", 1, 2, clusters=asked.clusters, weak=asked.weak)
+    after = Run(
+        asked.root, asked.ledger, asked.keys, asked.log, "", "after", 1, 2, clusters=asked.clusters, weak=asked.weak
+    )
     outcome = writers.run(after)
     if (outcome.ended, outcome.exit_code, outcome.acknowledged) != (0, 0, 2):
         return [f"the next writer did not go on: {outcome}"]

@@ -45,7 +45,9 @@ def contents(path: Path) -> Found:
     return found
 
 
-def judge(path: Path, acknowledged: Set[bytes], made: Set[bytes] | None = None, second: bool = False) -> tuple[Found, str]:
+def judge(
+    path: Path, acknowledged: Set[bytes], made: Set[bytes] | None = None, second: bool = False
+) -> tuple[Found, str]:
     """(what is in the ledger, what is wrong with it or ""). ``made``: hashes of all rounds that were ever proposed."""
     try:
         found = contents(path)

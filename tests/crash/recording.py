@@ -100,7 +100,20 @@ def build(folder: Path) -> Path:
     """The recorder, compiled."""
     made = folder / "recorder.so"
     source = HERE / "recorder.c"
-    line = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(made), str(source), "-ldl", "-lpthread"]
+    line = [
+        "cc",
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-o",
+        str(made),
+        str(source),
+        "-ldl",
+        "-lpthread",
+    ]
     subprocess.run(line, check=True)
     return made
 
@@ -109,7 +122,8 @@ class Writers:
     """A process that forks a writer a run."""
 
     def __init__(self, recorder: Path) -> None:
-        environment = {**os.environ, "LD_PRELOAD": str(recorder)}
+        path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "LD_PRELOAD": str(recorder), "PYTHONPATH": path}
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "programs" / "writer.py")],
             stdin=subprocess.PIPE,
@@ -213,7 +227,9 @@ def operations(log: Path) -> list[Operation]:
             break
         names = raw[at : at + path].decode(), raw[at + path : at + path + other].decode()
         at += path + other
-        found.append(Operation(len(found), Kind(kind), process, inode, offset, size, result, *names, raw[at : at + data]))
+        found.append(
+            Operation(len(found), Kind(kind), process, inode, offset, size, result, *names, raw[at : at + data])
+        )
         at += data
     return found
 

@@ -30,7 +30,9 @@ class Recording:
     def _marks(self) -> list[tuple[int, set[bytes]]]:
         return [(o.index, acknowledged(o)) for o in self.log.operations if o.kind is Kind.MARK]
 
-    def look(self, room: Path, at: int, image: Image, made: set[bytes] | None, second: bool = False) -> tuple[Found, str]:
+    def look(
+        self, room: Path, at: int, image: Image, made: set[bytes] | None, second: bool = False
+    ) -> tuple[Found, str]:
         """Judge a state, or, if the same was judged before, only what has been acknowledged since."""
         asked = self.acknowledged(at)
         digest = image.digest
@@ -59,13 +61,20 @@ def prefixes(recording: Recording, room: Path, writers: Writers, name: str) -> l
 
 
 def failures(
-    recording: Recording, room: Path, writers: Writers, name: str, start: int = 0, complete: int = COMPLETE, samples: int = SAMPLES
+    recording: Recording,
+    room: Path,
+    writers: Writers,
+    name: str,
+    start: int = 0,
+    complete: int = COMPLETE,
+    samples: int = SAMPLES,
 ) -> list[str]:
     """What is wrong in the states that a power failure may leave, from operation ``start`` on."""
     made = {c for found in recording.known.values() for c in found.commits} if not start else None
     problems, draw = [], random.Random(campaign.SEED)
     before = len(recording.known)
-    for at, image in recording.log.power_failures(complete, samples, campaign.SEED, start):
+    states = recording.log.power_failures(complete, samples, campaign.SEED, start)
+    for at, image in campaign.within(states, 0.07):
         new = len(recording.known)
         found, wrong = recording.look(room, at, image, made, second=draw.random() < 0.1)
         if not wrong and len(recording.known) > new and draw.random() < 0.03:

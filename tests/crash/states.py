@@ -19,7 +19,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path, PurePosixPath
 
 from recording import Kind, Operation
@@ -51,7 +51,9 @@ class Image:
         for name in sorted(self.folders):
             (root / name).mkdir()
         for name, data in self.files.items():
-            descriptor = os.open(root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if name.endswith(".key") else 0o644)
+            descriptor = os.open(
+                root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if name.endswith(".key") else 0o644
+            )
             end = len(data.rstrip(b"\0"))
             os.pwrite(descriptor, data[:end], 0)
             os.ftruncate(descriptor, len(data))
@@ -107,7 +109,7 @@ def _put(content: bytearray, at: int, data: bytes) -> None:
 def sectors_of(o: Operation) -> list[tuple[int, int]]:
     """The parts of a write that lie in one sector each: (start, stop) in the file."""
     edges = [o.offset, *range(o.offset // SECTOR * SECTOR + SECTOR, o.offset + o.size, SECTOR), o.offset + o.size]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _parent(path: str) -> str:
@@ -173,7 +175,8 @@ class Log:
         uncertain if there are at most ``complete``, else ``samples`` of them, all and none; and ``samples`` with torn writes.
         """
         draw = random.Random(seed)
-        for at in (*(o.index for o in self.operations[start:] if o.kind is Kind.SYNC), len(self.operations)):
+        flushes = [o.index for o in self.operations[start:] if o.kind is Kind.SYNC]
+        for at in draw.sample([*flushes, len(self.operations)], len(flushes) + 1):
             before = self.operations[:at]
             changes = [o.index for o in before if o.kind in CHANGES and self.lost.get(o.index, at) >= at]
             certain = {i for i in changes if self.flushed.get(i, at) < at}

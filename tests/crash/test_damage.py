@@ -48,7 +48,7 @@ def test_every_flipped_byte_gives_the_right_answer_or_an_error(made: Builder) ->
     healthy = readers.answers(made.path, asked)
     assert not [a for a in healthy.values() if a.startswith((readers.DAMAGE, readers.BUG))]
     problems, noticed = [], 0
-    for path, at in campaign.chosen("flips, all readers", counting_bytes(made), 60, 0.25):
+    for path, at in campaign.chosen("flips, all readers", counting_bytes(made), 60, 0.15):
         with open(path, "r+b", buffering=0) as file:
             old = os.pread(file.fileno(), 1, at)
             os.pwrite(file.fileno(), bytes([old[0] ^ 1 << at % 8]), at)
@@ -57,7 +57,9 @@ def test_every_flipped_byte_gives_the_right_answer_or_an_error(made: Builder) ->
         wrong = readers.differing(healthy, found)
         problems += [f"{path.name}, byte {at}: {one}" for one in wrong]
         noticed += found["audit"] == readers.DAMAGE
-        campaign.count("flips, all readers", questions=len(found), wrong=len(wrong), unnoticed=found["audit"] != readers.DAMAGE)
+        campaign.count(
+            "flips, all readers", questions=len(found), wrong=len(wrong), unnoticed=found["audit"] != readers.DAMAGE
+        )
     assert problems == [] and campaign.table["flips, all readers"]["unnoticed"] == 0 and noticed
     assert readers.answers(made.path, asked) == healthy
 
@@ -155,7 +157,7 @@ def test_every_read_that_fails(room: Path, writers: Writers) -> None:
     assert whole.answers and not [a for a in whole.answers.values() if a.startswith((readers.DAMAGE, readers.BUG))]
     reading = writers.run(Run(asked.root, asked.ledger, asked.keys, asked.log, "fail-read 1000000 5 1", job="read"))
     faults = [(job, n, times) for job in ("read", "write") for n in range(1, reading.reads + 1) for times in (1, 10**9)]
-    for job, number, times in campaign.chosen(name, faults, 16, 0.05):
+    for job, number, times in campaign.chosen(name, faults, 16, 0.03):
         Path(f"{asked.log}.count").unlink(missing_ok=True)
         copy = Path(asked.root) / "copy"
         shutil.rmtree(copy, ignore_errors=True)

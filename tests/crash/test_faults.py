@@ -48,7 +48,7 @@ def test_any_change_or_flush_may_fail(clusters: int, room: Path, writers: Writer
     faults = [f.format(n) for f, n in product([*FAULTS, *LASTING], range(1, total + 1))]
     faults += [f.format(n) for f, n in product(FLUSHES, range(1, flushes + 1))]
     problems = []
-    for number, fault in enumerate(campaign.chosen(name, faults, 14, 0.1)):
+    for number, fault in enumerate(campaign.chosen(name, faults, 10, 0.08)):
         asked, outcome = disturbed(fault, room, writers, clusters)
         found = unlike(outcome)
         found += continued(asked, room, writers, name, power=fault.startswith("fail-sync") or number % 10 == 0)
@@ -69,13 +69,13 @@ def test_a_round_that_fails_before_its_record_is_tried_again(room: Path, writers
         number += 1
         inside = inside or "segment-" in o.path
         following = next((p for p in log[o.index + 1 :] if p.kind is not Kind.SYNC), None)
-        of_record = o.size == 512 and o.kind is Kind.WRITE or (following is not None and following.kind is Kind.MARK)
+        of_record = (o.size == 512 and o.kind is Kind.WRITE) or (following is not None and following.kind is Kind.MARK)
         if not inside or of_record or "checkpoint" in o.path:
             continue
         if number % 4 and not campaign.FULL:
             continue
         _, outcome = disturbed(f"fail {number} {errno.ENOSPC}", room, writers)
-        if outcome.exit_code and "commit record" in outcome.error or "checkpoint" in outcome.error:
+        if (outcome.exit_code and "commit record" in outcome.error) or "checkpoint" in outcome.error:
             continue  # this run's numbers were others
         assert (outcome.exit_code, outcome.acknowledged) == (0, 9), (o.kind, o.path, outcome)
         tried += 1

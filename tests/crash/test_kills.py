@@ -43,7 +43,7 @@ def test_ranks_killed_at_any_change(room: Path, recorder: Path, mpirun: None) ->
         load = ("--workload", "ycsb-load", "--transactions", 60, "--record-bytes", 600)
         run.run(*load, fault=f"{kill} {at}")
         said = marks(operations(run.log))
-        found, wrong = judge(run.ledger, said)
+        _, wrong = judge(run.ledger, said)
         if not wrong:
             again = run.run(*load, "--take-over")
             _, wrong = judge(run.ledger, said | marks(operations(run.log)))

@@ -29,7 +29,7 @@ def paused(recorder: Path) -> Iterator[Writers]:
 def test_a_writer_that_comes_back_after_a_take_over(fresh: bool, room: Path, writers: Writers, paused: Writers) -> None:
     total, _ = changes(room, writers)
     name, problems = f"take-overs of {'a new' if fresh else 'an old'} ledger", []
-    for at in campaign.chosen(name, range(1, total - 2), 8, 0.05):
+    for at in campaign.chosen(name, range(1, total - 2), 8, 0.04):
         empty(room)
         root, log, other = room / "root", room / "log", room / "other"
         root.mkdir()
@@ -43,7 +43,7 @@ def test_a_writer_that_comes_back_after_a_take_over(fresh: bool, room: Path, wri
         os.close(held)
         came_back = paused.end()
         said = marks(operations(log)) | marks(operations(other))
-        found, wrong = judge(root / "ledger", said)
+        _, wrong = judge(root / "ledger", said)
         for outcome in (second, came_back):
             if outcome.ended or outcome.traceback or outcome.exit_code not in REFUSALS:
                 wrong = wrong or f"{outcome}"

@@ -18,6 +18,7 @@ from baash.errors import BaashError
 from baash.ledger import library
 from baash.mpi import launcher
 
+
 def by_record(room: Path, recorder: Path, writers: Writers) -> Recording:
     product = Product(room, recorder)
     files = [room / f"file{i}" for i in range(12)]
@@ -61,10 +62,10 @@ def ranks(room: Path, recorder: Path, writer: str) -> Recording:
     return Recording(Log(operations(product.log)), 2)
 
 
-@pytest.fixture(scope="module", params=[by_record, by_three_clusters, by_ranks, by_parallel_hdf5], ids=lambda f: f.__name__)
-def recording(
-    request: pytest.FixtureRequest, module_room: Path, recorder: Path, writers: Writers
-) -> Recording:
+@pytest.fixture(
+    scope="module", params=[by_record, by_three_clusters, by_ranks, by_parallel_hdf5], ids=lambda f: f.__name__
+)
+def recording(request: pytest.FixtureRequest, module_room: Path, recorder: Path, writers: Writers) -> Recording:
     room = module_room / request.param.__name__
     room.mkdir()
     made: Recording = request.param(room, recorder, writers)

@@ -18,12 +18,16 @@ WHOLE = [("POWER_FAILURES=1",), ("POWER_FAILURES=0", "READER")]
 if os.environ.get("BAASH_CRASH") == "full":
     WHOLE += [("POWER_FAILURES=2",), ("POWER_FAILURES=1", "READER")]
 
-pytestmark = pytest.mark.skipif(shutil.which("spin") is None, reason="there is no spin here (Debian: apt-get install spin)")
+pytestmark = pytest.mark.skipif(
+    shutil.which("spin") is None, reason="there is no spin here (Debian: apt-get install spin)"
+)
 
 
 def check(folder: Path, *defines: str) -> tuple[int, int]:
     """(errors, states): the whole state space, or up to the first error."""
-    subprocess.run(["spin", *(f"-D{d}" for d in defines), "-a", str(MODEL)], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        ["spin", *(f"-D{d}" for d in defines), "-a", str(MODEL)], cwd=folder, check=True, capture_output=True
+    )
     line = ["cc", "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-o", "pan", "pan.c"]
     subprocess.run(line, cwd=folder, check=True)
     done = subprocess.run(["./pan", "-m100000"], cwd=folder, capture_output=True, text=True, timeout=600, check=True)

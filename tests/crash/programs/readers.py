@@ -35,8 +35,8 @@ def questions(ledger: Ledger) -> dict[str, Ask]:
             f"block {found.height}": lambda l, h=found.height: _block(l, h),
             f"entity {one.entity!r}": lambda l, e=one.entity: query.entity(l, e.decode(), with_lineage=True),
             f"newest {one.entity!r}": lambda l, e=one.entity: newest(l, [e]),
-            f"transaction {one.number}": lambda l, i=one.id.hex(): query.by_id(l, i),
-            f"issuer {one.issuer.hex()}": lambda l, i=one.issuer.hex(): query.by_issuer(l, i),
+            f"transaction {one.number}": lambda l, i=one.id: query.by_id(l, i.hex()),
+            f"issuer {one.issuer.hex()}": lambda l, i=one.issuer: query.by_issuer(l, i.hex()),
         }
     return asked
 

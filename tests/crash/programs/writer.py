@@ -14,8 +14,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-
 import readers
 import recorded
 from ledgers import record
@@ -31,7 +29,9 @@ def steps_of(asked: dict[str, Any]) -> list[list[bytes]]:
     name = asked["source"]
     return [
         [
-            record(Operation.CREATE, f"{name}/{s}/{i}", s * asked["together"] + i, source=name, payload=payload(asked, s))
+            record(
+                Operation.CREATE, f"{name}/{s}/{i}", s * asked["together"] + i, source=name, payload=payload(asked, s)
+            )
             for i in range(asked["together"])
         ]
         for s in range(asked["steps"])
