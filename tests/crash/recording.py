@@ -99,21 +99,9 @@ class Outcome:
 def build(folder: Path) -> Path:
     """The recorder, compiled."""
     made = folder / "recorder.so"
-    source = HERE / "recorder.c"
-    line = [
-        "cc",
-        "-shared",
-        "-fPIC",
-        "-O1",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-o",
-        str(made),
-        str(source),
-        "-ldl",
-        "-lpthread",
-    ]
+    sources = [str(HERE / name) for name in ("recorder.c", "recorder_calls.c")]
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    line = ["cc", *flags, "-o", str(made), *sources, "-ldl", "-lpthread"]
     subprocess.run(line, check=True)
     return made
 
