@@ -58,5 +58,5 @@ def continued(asked: Run, room: Path, writers: Writers, name: str, power: bool) 
         return [f"after the next writer: {wrong}"]
     if not power:
         return []
-    sizes = (64, 20) if campaign.FULL else (4, 2)
+    sizes = (32, 6) if campaign.FULL else (4, 2)
     return failures(recording, room, writers, f"{name}, then power", max(0, len(log) - 3), *sizes)

@@ -46,6 +46,7 @@ static int open_inside(int folder, const char *path, const char *name, int flags
     else
         fd = real_openat(folder, path, flags, mode);
     if (fd >= 0 && made) record(CREATE, inode_of(fd), 0, 0, 0, name, NULL, NULL, 0);
+    if (fd < 0 && made) record(FAILED, 0, 0, 0, errno, name, NULL, NULL, 0);
     if (fd >= 0 && !made && (flags & O_TRUNC)) record(TRUNCATE, inode_of(fd), 0, 0, 0, NULL, NULL, NULL, 0);
     if (fd >= DESCRIPTORS) die("too many descriptors");
     if (fd >= 0) {
@@ -172,6 +173,7 @@ int ftruncate64(int fd, off64_t size) {
         errno = wrong;
     else if (!(failed = real_ftruncate64(fd, size)))
         record(TRUNCATE, inode_of(fd), 0, (uint64_t)size, 0, NULL, NULL, NULL, 0);
+    if (failed) record(FAILED, inode_of(fd), 0, (uint64_t)size, errno, NULL, NULL, NULL, 0);
     end_change();
     unlock();
     return failed;
@@ -188,6 +190,7 @@ int fallocate64(int fd, int mode, off64_t offset, off64_t size) {
         errno = wrong;
     else if (!(failed = real_fallocate64(fd, mode, offset, size)))
         record(ALLOCATE, inode_of(fd), (uint64_t)offset, (uint64_t)size, 0, NULL, NULL, NULL, 0);
+    if (failed) record(FAILED, inode_of(fd), (uint64_t)offset, (uint64_t)size, errno, NULL, NULL, NULL, 0);
     if (mode) errno = ENOSYS, die("fallocate with a mode is not recorded");
     end_change();
     unlock();
@@ -263,6 +266,8 @@ int posix_fadvise(int fd, off_t offset, off_t size, int advice) { return advise(
             errno = wrong;                                             \
         else if (!(failed = (call)))                                   \
             record(kind_, 0, 0, 0, 0, name_, other_, NULL, 0);         \
+        else                                                           \
+            record(FAILED, 0, 0, 0, errno, name_, other_, NULL, 0);    \
         end_change();                                                  \
         unlock();                                                      \
         return failed;                                                 \
