@@ -14,10 +14,11 @@ PIP := -m pip --disable-pip-version-check install -q --only-binary :all:
 PYTEST := -m pytest -rs
 DEMO := ledger-demo
 TRIALS ?= 10
+CAMPAIGN_SECONDS ?= 1800
 FUZZ_SECONDS ?= 600
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
+.PHONY: help run campaign models test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +49,16 @@ test-mpi: machine ## the tests of parallel HDF5, and a look at MPI beside it (bu
 	    echo "test-mpi: no environment with parallel HDF5, for the reason above" >&2; exit 1; \
 	fi
 
-campaign: .venv/.test ## ten runs with a validator killed at a random moment (BAASH_TEST_SEED=N replays, TRIALS=N for more)
-	BAASH_TEST_TRIALS=$(TRIALS) .venv/bin/python $(PYTEST) -s tests/mpi/test_runs.py -k killed_validator
+# Stops at nothing that is wrong: all campaigns run to their end, and then the exit code says so.
+campaign: .venv/.test ## break ledgers at full size: validators killed, crashes, faults, flips (CAMPAIGN_SECONDS=N, TRIALS=N, BAASH_TEST_SEED=N)
+	@failed=0; set -x; \
+	BAASH_TEST_TRIALS=$(TRIALS) .venv/bin/python $(PYTEST) -s tests/mpi/test_runs.py -k killed_validator || failed=1; \
+	BAASH_CRASH=full CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) .venv/bin/python $(PYTEST) -s tests/models tests/crash || failed=1; \
+	exit $$failed
+
+models: .venv/.test ## check the model of fencing completely, and that it fails with a step left out (spin)
+	@command -v spin >/dev/null || { echo "make: the model is checked by spin (Debian: apt-get install spin)" >&2; exit 1; }
+	BAASH_CRASH=full .venv/bin/python $(PYTEST) -s tests/models
 
 bench-compare: .venv/.test ## the kernels' rates against the stored baseline, as ratios to hashlib (some minutes)
 	.venv/bin/python bench/compare.py || [ $$? = 77 ]

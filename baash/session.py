@@ -19,7 +19,7 @@ import numpy as np
 
 import baash
 from baash import keys
-from baash.errors import KeyNotFound, LedgerDamaged, LedgerError
+from baash.errors import KeyNotFound, LedgerDamaged, LedgerFenced
 from baash.ledger import keyring, probe
 from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.reader import Ledger
@@ -62,7 +62,7 @@ def open_view(
 ) -> Opened:
     """Claim the next view of the ledger at ``path`` (made if it is not there) and publish it.
 
-    Raises LedgerBusy, LedgerDamaged, KeyNotFound, StorageError. Nothing is left behind but a claim.
+    Raises LedgerBusy, LedgerFenced, LedgerDamaged, KeyNotFound, StorageError. Nothing is left behind but a claim.
     """
     folder = Folder(path)
     fresh = not folder.path.exists() or not (folder.views() or folder.claims())
@@ -74,12 +74,20 @@ def open_view(
     lock = folder.lock(take_over=take_over, info=started_by())
     notes = [lock.note] if lock.note else []
     try:
-        key = keyring.generate() if not folder.views() else _key_of(folder)
+        key = _key_of(folder) if folder.views() else None
         number = folder.claim_next({**started_by(), "time_ns": time.time_ns()})
+        predecessor = _cut(folder)
+        if predecessor is not None and predecessor.view > number:
+            raise LedgerFenced(
+                f"view {predecessor.view} of {path} was published by somebody else while this run began as view {number}; "
+                "see who writes there with: baash verify"
+            )
+        if key is None:  # whoever has published a view since has made the ledger
+            key = keyring.generate() if predecessor is None else _key_of(folder)
         view = views.form(
             view=number,
             ledger=key.public,
-            predecessor=_cut(folder),
+            predecessor=predecessor,
             hosts=hosts,
             clusters=clusters,
             parameters=parameters,
@@ -118,17 +126,28 @@ def _key_of(folder: Folder) -> keys.PrivateKey:
 
 
 def _cut(folder: Folder) -> Predecessor | None:
-    """The highest published view, and its last commit record, made durable: its writer may not have flushed it yet."""
+    """The highest published view and its last commit record, as it is stored: its writer may not have flushed it yet, or
+    have failed to, and then it must not be taken for one that will be there tomorrow."""
     if not folder.views():
         return None
+    read = _last_record(folder)
+    while read[1] is not None:
+        stored = _last_record(folder)
+        if stored == read:
+            break
+        read = stored
+    return Predecessor(*read)
+
+
+def _last_record(folder: Folder) -> tuple[int, bytes | None]:
+    """The highest published view and its last slot, if it has one; all of it is durable when this returns."""
     with Ledger(folder.path, scan=True) as ledger:  # where a view is cut rests on the ledger alone
-        newest = ledger.epochs[-1].view
-        if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest.view:
-            return Predecessor(newest.view, None)
-        last = ledger.rounds[-1]
-        with open(last.file.layout.path, "rb") as segment:
-            os.fsync(segment.fileno())
-        return Predecessor(newest.view, last.raw.tobytes())
+        newest = ledger.epochs[-1].view.view
+        if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest:
+            return newest, None
+        slot = ledger.rounds[-1].raw.tobytes()
+        ledger.flush()
+        return newest, slot
 
 
 def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
@@ -137,7 +156,7 @@ def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Resto
     with Ledger(path, scan=True) as ledger:
         restored = restore(ledger, shards, view.parameters.replay_width)
     if restored.commit != _cut_hash(view, restored):
-        raise LedgerError(f"{path} went on while view {view.view} was made: run again")
+        raise LedgerFenced(f"{path} went on while view {view.view} was made: somebody else writes there; run again")
     return restored, restored.log(len(view.coordinators))
 
 

@@ -48,7 +48,7 @@ def read(round: Round) -> RoundBlocks:
     records = round.records(rows)
     bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
     batch, reason, _ = scan(records)
-    whole = reason is Reason.NONE and len(batch) == int(bounds[-1]) and _on_boundaries(rows, batch, bounds)
+    whole = reason is Reason.NONE and len(batch) == int(bounds[-1]) and _on_boundaries(rows, batch.info, bounds)
     if whole:
         wrong = np.flatnonzero((_contents(rows, batch.ids, bounds) != rows["content"]).any(axis=1))
         faults += [Fault(int(i), None, "the records are not those of the content digest") for i in wrong]
@@ -56,6 +56,29 @@ def read(round: Round) -> RoundBlocks:
     else:
         faults += _one_by_one(rows, records)
     return RoundBlocks(rows, hashes, batch if whole else EMPTY, bounds, faults, whole)
+
+
+def check(
+    round: Round, rows: np.ndarray, part: slice, records: np.ndarray, info: np.ndarray, bounds: np.ndarray
+) -> str:
+    """What is wrong with the blocks ``part`` of a round, or "": whether they are those that its commit record covers.
+
+    ``rows``: BLOCK_ROW, of all its blocks; ``records`` (u1), ``info`` (TRANSACTION_INFO), ``bounds``: of those in ``part``.
+    """
+    if not len(rows):
+        return ""
+    hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
+    faults = [*_chain(rows, hashes), *_places(round, rows)]
+    if faults:
+        return faults[0].what
+    if hashes[-1].tobytes() != round.record["head"].tobytes():
+        return "the block headers are not those of the commit record"
+    if not _on_boundaries(rows[part], info, bounds):
+        return "a record does not end where its block does"
+    ids = kernels.transaction_ids(records, info)
+    if (_contents(rows[part], ids, bounds) != rows["content"][part]).any():
+        return "the records are not those of the content digest"
+    return ""
 
 
 def follows(found: RoundBlocks, head: bytes) -> Iterator[Fault]:
@@ -101,9 +124,9 @@ def _places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
         yield Fault(int(i), None, "records_offset is not right behind the block before it in the window")
 
 
-def _on_boundaries(rows: np.ndarray, batch: Batch, bounds: np.ndarray) -> bool:
+def _on_boundaries(rows: np.ndarray, info: np.ndarray, bounds: np.ndarray) -> bool:
     """Whether every block ends where a record does."""
-    ends = np.cumsum(batch.info["total_bytes"], dtype=np.uint64)
+    ends = np.cumsum(info["total_bytes"], dtype=np.uint64)
     if not len(rows):
         return True
     last = bounds[1:].astype(np.int64) - 1

@@ -146,6 +146,33 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it that are missing, each with its name flushed. Raises OSError.
+
+    A folder that is there gets its name flushed too: whoever made it may have died before that.
+    """
+    found = path.is_dir()
+    if not found:
+        make_folder(path.parent)
+        path.mkdir(mode, exist_ok=True)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        if not found or error.errno not in (errno.EACCES, errno.EROFS):  # not ours to flush
+            raise
+
+
+def flush_and_forget(descriptor: int) -> None:
+    """Flush a file and drop what the kernel remembers of it, so that it is read again as it is stored. Raises OSError.
+
+    After a flush that failed, Linux calls what it could not write clean and goes on showing it; the next flush says
+    nothing of it.
+    """
+    os.fsync(descriptor)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def rename_exclusively(source: Path, target: Path) -> None:
     """Give ``source`` the name ``target``, which must be free (else LedgerError), and flush the folder.
 

@@ -27,12 +27,12 @@ from baash.errors import LedgerBusy, LedgerDamaged, LedgerError
 from baash.ledger.durable import (
     FileDamaged,
     check_regular,
+    make_folder,
     pwrite_all,
     read_regular,
     refusal,
     refusals,
     rename_exclusively,
-    sync_folder,
     write_exclusively,
 )
 from baash.protocol import view_record
@@ -84,9 +84,7 @@ class Folder:
         """Make the folder, or take an empty one."""
         folder = cls(path)
         with refusals("create the ledger", path):
-            if not folder.path.is_dir():
-                folder.path.mkdir(parents=True)
-                sync_folder(folder.path.parent)
+            make_folder(folder.path)
             if folder._numbers(_VIEW) or folder._numbers(_CLAIM):
                 raise LedgerError(f"{path} holds a ledger already; use it, or choose another folder")
         return folder

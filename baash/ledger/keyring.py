@@ -14,7 +14,7 @@ from pathlib import Path
 
 from baash.errors import KeyNotFound, LedgerError
 from baash.keys import SEED_BYTES, PrivateKey
-from baash.ledger.durable import refusal, refusals, sync_folder, write_exclusively
+from baash.ledger.durable import make_folder, refusal, refusals, write_exclusively
 
 _FIRST_LINE = "baash-ledger-key-v1"
 
@@ -43,10 +43,7 @@ def prepare() -> None:
     """Make the key folder, or see that keys can be saved there. StorageError: no ledger needs to be begun."""
     here = folder()
     with refusals("create the key folder", here):
-        if not here.is_dir():
-            here.parent.mkdir(parents=True, exist_ok=True)
-            here.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(here.parent)
+        make_folder(here, mode=0o700)
         if not os.access(here, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

@@ -2,7 +2,8 @@
 ``lineage.py``, ``arrow.py``, ``proofs``, ``audit``); this is their one face.
 
 Read-only, and safe while a writer appends: what is seen is the ledger as it was when it was opened, until ``refresh`` is called.
-Places are checked, and ids where something is looked up by its id; hashes and signatures of all of it are checked by ``verify``.
+Blocks and records are held against the hashes that cover them before they are given out; signatures, votes and rules are
+the matter of ``verify``.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+
 from baash.errors import LedgerError, UsageError
 from baash.ledger import arrow, query
 from baash.ledger.lineage import DEPTH, Lineage, origins, results
 from baash.ledger.query import EntityHistory, Wanted
 from baash.ledger.reader import Block, Ledger
-from baash.ledger.transactions import Progress, Scanned, Transaction, scan_blocks, transaction
+from baash.ledger.transactions import Progress, Scanned, Transaction, blocks_of, scan_blocks
 from baash.records import Operation
 from baash.text import readable
 
@@ -94,19 +97,23 @@ class OpenedLedger(Sequence[Block]):
         if isinstance(height, slice):
             heights = range(len(self))[height]
             if heights.step == 1:
-                return list(self._reader.blocks(heights.start, heights.stop))
-            return [self._reader.block(h) for h in heights]
+                return list(self._blocks(heights.start, heights.stop))
+            return [self[h] for h in heights]
         if not -len(self) <= height < len(self):
             raise IndexError(f"{self.path} has {len(self)} blocks, and none at {height}")
-        return self._reader.block(height % len(self))
+        return next(self._blocks(height % len(self), height % len(self) + 1))
 
     def __iter__(self) -> Iterator[Block]:
         """All blocks, in order; a piece of the ledger at a time is in memory."""
-        return self._reader.blocks()
+        return self._blocks(0, len(self))
 
     def block(self, which: int | str) -> Block:
         """A block by its height, or by its hash: 8 or more hex digits."""
         return query.block(self.lookup, which, 1)[0]
+
+    def _blocks(self, first: int, after: int) -> Iterator[Block]:
+        for scanned in scan_blocks(self._reader, first, after):
+            yield from blocks_of(self._reader, scanned)
 
     def transactions(self, first: int = 0, last: int | None = None) -> Iterator[Transaction]:
         """The transactions of the blocks [first, last), in order. For many, ``to_numpy`` and ``to_arrow`` are faster."""
@@ -114,10 +121,9 @@ class OpenedLedger(Sequence[Block]):
             for i in range(len(scanned.info)):
                 yield scanned.transaction(i)
 
-    def transactions_numbered(self, first: int, after: int) -> Iterator[Transaction]:
+    def transactions_numbered(self, first: int, after: int) -> list[Transaction]:
         """The transactions [first, after) of the ledger."""
-        for number in range(first, min(after, self.transaction_total)):
-            yield transaction(self._reader, number)
+        return self.lookup.read(np.arange(max(0, first), min(after, self.transaction_total)))
 
     # --- look-ups
 
@@ -130,7 +136,9 @@ class OpenedLedger(Sequence[Block]):
             return query.told([found])[0]
         if isinstance(which, str):
             return query.by_id(self.lookup, which)
-        return transaction(self._reader, which)
+        if not 0 <= which < self.transaction_total:
+            raise LedgerError(f"{self.path} has no transaction {which}: it has {self.transaction_total}")
+        return query.told([self.lookup.transaction(which)])[0]
 
     def __contains__(self, id_: object) -> bool:
         """Whether a transaction with this id (32 bytes, or 64 hex digits) is committed; or a block is one of this ledger's."""
@@ -224,20 +232,24 @@ class OpenedLedger(Sequence[Block]):
 
     def follow(self, first: int | None = None) -> Iterator[Block]:
         """Blocks from height ``first`` on (None: those that come from now on), each as soon as it is committed; never ends."""
-        height = len(self) if first is None else first
-        pause = POLL_MIN_S
-        while True:
-            for block in self._reader.blocks(height):
-                yield block
-                height, pause = block.height + 1, POLL_MIN_S
-            if self.refresh() <= 0:
-                time.sleep(pause)  # a shared file system tells nobody of what other hosts write
-                pause = min(2 * pause, POLL_MAX_S)
+        for scanned in self._coming(first):
+            yield from blocks_of(self._reader, scanned)
 
     def follow_transactions(self) -> Iterator[Transaction]:
         """The transactions of the blocks that are committed from now on; never ends."""
-        for block in self.follow():
-            yield from self.transactions(block.height, block.height + 1)
+        for scanned in self._coming(None):
+            yield from map(scanned.transaction, range(len(scanned.info)))
+
+    def _coming(self, first: int | None) -> Iterator[Scanned]:
+        height = len(self) if first is None else first
+        pause = POLL_MIN_S
+        while True:
+            for scanned in scan_blocks(self._reader, height):
+                yield scanned
+                height, pause = scanned.height + len(scanned.rows), POLL_MIN_S
+            if self.refresh() <= 0:
+                time.sleep(pause)  # a shared file system tells nobody of what other hosts write
+                pause = min(2 * pause, POLL_MAX_S)
 
     # --- trust
 

@@ -20,7 +20,7 @@ import numpy as np
 from baash import kernels
 from baash.errors import LedgerError, UsageError
 from baash.ledger.reader import Block
-from baash.ledger.transactions import Scanned, Transaction, scan_rounds, transactions_of_block
+from baash.ledger.transactions import Scanned, Transaction, blocks_of, scan_rounds, transactions_of_block
 from baash.records import TRANSACTION, Operation, PayloadType, entity_hash, key_issuer, source_issuer
 from baash.text import readable
 
@@ -134,7 +134,7 @@ def block(lookup: Lookup, which: int | str, limit: int = 0) -> tuple[Block, Foun
     scanned = transactions_of_block(lookup.ledger, height)
     count = len(scanned.info)
     made = [scanned.transaction(i) for i in range(min(count, limit or count))]
-    return lookup.ledger.block(height), Found(count, made)
+    return next(blocks_of(lookup.ledger, scanned)), Found(count, made)
 
 
 def find(lookup: Lookup, wanted: Wanted, *, limit: int = 0) -> Found:

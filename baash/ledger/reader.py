@@ -19,6 +19,7 @@ from typing import overload
 import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
+from baash.ledger import checkpoint
 from baash.ledger.counting import TOTALS, Counter, Report, Start
 from baash.ledger.durable import refusals, sync_folder
 from baash.ledger.folder import Epoch, Folder
@@ -84,7 +85,18 @@ class Ledger:
         self.openings = 0  # how often its history was read anew
         self._recent: deque[SegmentFile] = deque()
         self.chain = Chain()
+        stated = _stated(self.folder)  # first: beside a writer it may grow
         self._open()
+        if report is None and stated is not None and (self.view is None or stated.ledger == self.id):
+            self._hold_against(stated)
+
+    def _hold_against(self, stated: checkpoint.Checkpoint) -> None:
+        if stated.size > self.block_total:
+            self.close()
+            raise LedgerDamaged(
+                f"{self.path} has {self.block_total} blocks, and its checkpoint is of {stated.size}: the newest were removed; "
+                "restore them from a copy"
+            )
 
     def _open(self) -> None:
         self.closed = False
@@ -339,6 +351,15 @@ def _start(chain: Chain) -> Start | None:
         chain.rounds,
         dict(zip(TOTALS, totals, strict=True)),
     )
+
+
+def _stated(folder: Folder) -> checkpoint.Checkpoint | None:
+    """What the checkpoint in the folder says; None: there is none, or it is none, which an audit reports."""
+    try:
+        note = checkpoint.read(folder)
+        return checkpoint.decode(note)[0] if note is not None else None
+    except LedgerDamaged:
+        return None
 
 
 class Rounds(Sequence[Round]):

@@ -18,7 +18,7 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged
-from baash.ledger.durable import open_regular, pread_into, refusal, refusals
+from baash.ledger.durable import flush_and_forget, open_regular, pread_into, refusal, refusals
 from baash.ledger.layout import Layout
 from baash.protocol.view import View
 from baash.records import (
@@ -122,11 +122,11 @@ class SegmentFile:
         return out
 
     def flush(self) -> None:
-        """Put the file's bytes, whoever wrote them, on stable storage."""
+        """Put the file's bytes, whoever wrote them, on stable storage; what is read from now on is what lies there."""
         with refusals("flush", self.layout.path):
             descriptor = open_regular(self.layout.path)
             try:
-                os.fsync(descriptor)
+                flush_and_forget(descriptor)
             finally:
                 os.close(descriptor)
 

@@ -1,6 +1,7 @@
-"""The transactions of a ledger: going through them in bulk by kernels, and one of them by its number.
+"""The transactions of a ledger: going through them in bulk by kernels.
 
 To find them by id, entity or anything else: ``index/lookup.py``.
+Whatever ``scan_rounds`` and ``scan_blocks`` give has been held against the commit record that covers it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged, LedgerError
-from baash.ledger.index.tables import PLACE_UNIT, Run
-from baash.ledger.reader import Ledger
+from baash.ledger import blocks
+from baash.ledger.index.tables import Run
+from baash.ledger.reader import Block, Ledger
 from baash.ledger.round import Round
-from baash.records import TRANSACTION, Flag, Operation, Reason
+from baash.records import BLOCK_HEADER, TRANSACTION, Flag, Operation, Reason
 
 Progress = Callable[[int, int], None]  # transactions done, in all
 
@@ -154,7 +156,7 @@ class Scanned:
 def scan_rounds(ledger: Ledger, progress: Progress | None = None) -> Iterator[Scanned]:
     """Every round's transactions. LedgerDamaged where the bytes are not records."""
     for round in ledger.rounds:
-        scanned = _scan(ledger, round, round.headers(), round.first_block)
+        scanned = _scan(ledger, round, round.headers(), 0)
         yield scanned
         if progress is not None:
             progress(scanned.first + len(scanned.info), ledger.transaction_total)
@@ -166,47 +168,50 @@ def scan_blocks(ledger: Ledger, first: int = 0, last: int | None = None) -> Iter
     first = max(first, 0)
     while first < stop:
         round = ledger.round_of(first)
-        rows = round.headers()[first - round.first_block :][: stop - first]
-        yield _scan(ledger, round, rows, first)
-        first += len(rows)
+        scanned = _scan(ledger, round, round.headers(), first - round.first_block, stop - first)
+        yield scanned
+        first += len(scanned.rows)
 
 
-def transaction(ledger: Ledger, number: int) -> Transaction:
-    """The ``number``-th transaction of the ledger. Reads two pages of an index file and the record, or its block."""
-    chain = ledger.chain
-    if 0 <= number < chain.transactions:
-        found = chain.segments[chain.segment_of("first_transaction", number)]
-        place = chain.run_of(number).place(number)
-        raw = ledger.segment_file(int(found["view"]), int(found["segment"])).record(place * PLACE_UNIT)
-        return Transaction(raw, number, locate=lambda n: locate(ledger, chain.run_of(n), n))
-    round = ledger.round_of_transaction(number)
-    rows = round.headers()
-    block = int(np.searchsorted(rows["first_transaction"], number, side="right")) - 1
-    inside = _scan(ledger, round, rows[block : block + 1], round.first_block + block)
-    return inside.transaction(number - inside.first)
+def blocks_of(ledger: Ledger, scanned: Scanned) -> Iterator[Block]:
+    """The blocks of a piece, in order; their records are views of its."""
+    ends = np.cumsum(scanned.rows["bytes"], dtype=np.uint64).tolist()
+    for i, row in enumerate(scanned.rows):
+        yield Block(scanned.height + i, row, scanned.records[ends[i] - int(row["bytes"]) : ends[i]], ledger)
 
 
 def locate(ledger: Ledger, run: Run, number: int) -> Where:
-    """Where a transaction of ``run`` lies."""
+    """Where a transaction of ``run`` lies. LedgerDamaged if that block's header is not the one that the tables know."""
     if ledger.closed:
         raise LedgerError(f"{ledger.path} is closed: ask where transaction {number} lies before")
     height = run.height(number)
-    return height, number - run.first_of_block(height), int(ledger.headers(height, height + 1)["time_ns"][0])
+    row = ledger.headers(height, height + 1)[0]
+    key = int.from_bytes(hashlib.sha256(row.tobytes()[: BLOCK_HEADER.itemsize]).digest()[:8], "big")
+    if height not in run.between("hashes", key, key).tolist():
+        raise LedgerDamaged(
+            f"{ledger.path}: the header of block {height} is not what was committed; baash verify lists all damage"
+        )
+    return height, number - run.first_of_block(height), int(row["time_ns"])
 
 
 def transactions_of_block(ledger: Ledger, height: int) -> Scanned:
     """The transactions of one block."""
     round = ledger.round_of(height)
-    skip = height - round.first_block
-    return _scan(ledger, round, round.headers()[skip : skip + 1], height)
+    return _scan(ledger, round, round.headers(), height - round.first_block, 1)
 
 
-def _scan(ledger: Ledger, round: Round, rows: np.ndarray, height: int) -> Scanned:
+def _scan(ledger: Ledger, round: Round, headers: np.ndarray, at: int, count: int | None = None) -> Scanned:
+    """``count`` blocks of a round (all from there on), from its ``at``-th on. LedgerDamaged unless they are as they were committed."""
+    part = slice(at, None if count is None else at + count)
+    rows, height = headers[part], round.first_block + at
     records = round.records(rows)
     info, reason, _ = kernels.scan(records)
     bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
     if reason or len(info) != int(bounds[-1]):
         what = f"{ledger.path}, {round.file.name}, blocks from {height} on: "
         raise LedgerDamaged(f"{what}the records are not whole ({Reason(reason).name}); baash verify lists all damage")
+    wrong = blocks.check(round, headers, part, records, info, bounds)
+    if wrong:
+        raise LedgerDamaged(f"{ledger.path}, {round.file.name}: {wrong}; baash verify lists all damage")
     first = int(rows["first_transaction"][0]) if len(rows) else round.first_transaction
     return Scanned(height, first, rows, records, info, bounds)

@@ -75,15 +75,27 @@ class OffsetWriter:
             self.notes.append(f"{path.parent} cannot reserve space: a full disk shows only when a round is written")
 
     def open_all(self, segment: int) -> None:
-        if segment in self._open:
-            return
+        self._open_again(segment)
+
+    def _open_again(self, segment: int) -> bool:
+        """Open it, unless the file that bears its name is open; whether that was needed. After a round that failed, its
+        leader may have made the segment anew: what is written into the file that was removed is in no ledger."""
         path = self._folder.segment_path(self._view.view, segment)
-        found = layout(path)
-        if (found.ledger, found.view, found.segment) != (self._view.ledger, self._view.view, segment):
-            raise LedgerError(f"{path} belongs to another ledger or view; it was not made by this run")
         with refusals("open", path):
+            if segment in self._open:
+                if os.path.samestat(os.fstat(self._open[segment][0]), os.stat(path)):
+                    return False
+                os.close(self._open.pop(segment)[0])
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            found = layout(path)
+            if (found.ledger, found.view, found.segment) != (self._view.ledger, self._view.view, segment):
+                raise LedgerError(f"{path} belongs to another ledger or view; it was not made by this run")
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._open[segment] = descriptor, found
+        return True
 
     def write(self, segment: int, data_set: str, offset_bytes: int, data: np.ndarray | bytes) -> None:
         descriptor, layout = self._segment(segment)
@@ -123,9 +135,10 @@ class MpioWriter(OffsetWriter):
         self._files: dict[int, h5py.File] = {}
 
     def open_all(self, segment: int) -> None:
-        if segment in self._files:
+        if not self._open_again(segment):
             return
-        super().open_all(segment)
+        if segment in self._files:
+            _dropped.append(self._files.pop(segment))
         path = self._folder.segment_path(self._view.view, segment)
         with refusals("open", path):
             self._files[segment] = h5py.File(path, "r+", driver="mpio", comm=self._comm, libver=("earliest", "v108"))

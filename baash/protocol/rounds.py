@@ -7,7 +7,9 @@ have signed, the leader writes the record, flushes, looks for newer claims, and 
 
   offering → proposed → written → ready → recorded → committed
 
-A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause. A failed flush
+A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause. Who still
+writes for the failed round offers again when that write has ended, and the next try waits for all whose parts it held: places
+may shift between two tries, and a late write of the first would land in what another wrote for the second. A failed flush
 of the record itself ends the view, for nobody knows whether it is durable.
 """
 
@@ -62,6 +64,9 @@ class Rounds:
         self._current: _Current | None = None
         self._ready: dict[int, bytes] = {}
         self._token = 0
+        self._writing = 0  # token of our own part's write, while it is under way
+        self._owed: set[int] = set()  # clusters whose parts a failed round held, and that have to offer them again
+        self._aborted = False  # our part is to be offered again when its write has ended
         self._slot = b""
         self._retry_ns: int | None = None
         self._first_failure_ns: int | None = None
@@ -98,7 +103,10 @@ class Rounds:
             return []
         if self._retry_ns is not None and now_ns < self._retry_ns:
             return []
+        if self._writing or not self._owed <= set(self._offers):
+            return []
         self._retry_ns = None
+        self._owed = set()
         if self._offers:
             return self._begin(now_ns)
         if len(self._drained) == len(self.view.coordinators):
@@ -254,6 +262,7 @@ class Rounds:
             first = int(locator["first_rejection"]) * REJECTION.itemsize
             writes.append(Write(segment, "rejections", first, _raw(at.rejections)))
         self._token += 1
+        self._writing, self._aborted = self._token, False
         capacity = at.after.cursor.capacity if creates and at.opens_segment else None
         return Persist(self._token, segment, tuple(w for w in writes if w.data.nbytes), creates=capacity)
 
@@ -266,6 +275,8 @@ class Rounds:
         return writes
 
     def persisted(self, token: int) -> list[Effect]:
+        if self._ended(token):
+            return self._offer_again()
         current = self._current
         if current is None or token != self._token:
             return []
@@ -313,6 +324,8 @@ class Rounds:
         current = self._current
         if event.fenced:
             return [Fail("LedgerFenced", event.reason)]
+        if self._ended(event.token):
+            return self._offer_again()
         if current is None or event.token not in (0, self._token):
             return []
         if current.recording:
@@ -337,6 +350,8 @@ class Rounds:
 
     def _abort(self, reason: str, now_ns: int) -> list[Effect]:
         """The round fails whole; what it held is offered again after a pause, or the run ends."""
+        if self.leads and self._current is not None:
+            self._owed = {part.cluster for part in self._current.plan.parts}
         self._current = None
         self._ready = {}
         if self._first_failure_ns is None:
@@ -348,12 +363,24 @@ class Rounds:
         ]
         if self.leads:
             self._retry_ns = now_ns + PAUSE_NS
-            if self.offered is not None:
-                self._offers[self.cluster] = self.offered
-        elif self.offered is not None:
-            part = self.offered
-            effects.append(self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)]))
-        return effects
+        self._aborted = True
+        return effects if self._writing else effects + self._offer_again()
+
+    def _ended(self, token: int) -> bool:
+        """A write has ended, well or not: whether it was the part of a round that has failed since."""
+        if token == self._writing:
+            self._writing = 0
+        return self._aborted and not self._writing
+
+    def _offer_again(self) -> list[Effect]:
+        self._aborted = False
+        part = self.offered
+        if part is None:
+            return []
+        if self.leads:
+            self._offers[self.cluster] = part
+            return []
+        return [self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)])]
 
     def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], *, well: int = 0) -> Send:
         return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, well, sections))

@@ -331,7 +331,7 @@ class Audit:
             segments = [m for m in (re.fullmatch(rf"segment-{DIGITS}-[0-9]+\.h5", n) for n in names) if m]
             need({int(m[1]) for m in segments} <= set(numbers), "a view record was removed: its segments are there")
             self.views = history(self.folder, max(numbers), {}) if numbers else []
-            for view, successor in zip(self.views, [*self.views[1:], None], strict=True):
+            for view, successor in zip(self.views, [*self.views, None][1:], strict=True):
                 cut = successor.before["commit"] if successor is not None and successor.before else None
                 self.view(view, None if successor is None else base64.b64decode(cut) if cut else b"")
             self.checkpoint()

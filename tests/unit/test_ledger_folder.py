@@ -18,7 +18,7 @@ from ledgers import LEDGER_KEY, Builder, batch_of, record, small
 
 from baash.errors import KeyNotFound, LedgerBusy, LedgerDamaged, LedgerError, StorageError
 from baash.keys import Context
-from baash.ledger import keyring, probe
+from baash.ledger import durable, keyring, probe
 from baash.ledger.durable import rename_exclusively
 from baash.ledger.folder import Folder
 from baash.protocol import view_record
@@ -321,3 +321,12 @@ def test_a_signer_is_named_once(tmp_path: Path) -> None:
     text = signed(Builder(tmp_path / "l").begin_view())
     with pytest.raises(LedgerDamaged, match="signed twice"):
         view_record.decode(text + text[text.rindex(b"ledger ") :])
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    durable.make_folder(tmp_path / "a" / "b" / "c", mode=0o700)
+    durable.make_folder(tmp_path / "a" / "b" / "c")
+    assert stat.S_IMODE((tmp_path / "a" / "b" / "c").stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        durable.make_folder(tmp_path / "file" / "d")

@@ -390,3 +390,15 @@ def test_a_successor_flushes_what_it_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 def _ids(records: np.ndarray) -> np.ndarray:
     return scan(records)[0].ids
+
+
+def test_a_ledger_whose_newest_blocks_were_removed_is_refused(tmp_path: Path) -> None:
+    builder = small(tmp_path / "l")
+    builder.checkpoint()
+    with Ledger(builder.path) as ledger:
+        assert ledger.block_total
+    for file in builder.path.glob("*-000003*"):
+        file.unlink()
+    with pytest.raises(LedgerDamaged, match="the newest were removed"):
+        Ledger(builder.path)
+    assert any("checkpoint" in p.what for p in audit(builder.path).problems)

@@ -220,3 +220,20 @@ def test_a_writer_refuses_a_segment_of_somebody_else(tmp_path: Path) -> None:
     os.rename(other.folder.segment_path(1, 0), one.folder.segment_path(0, 0))
     with pytest.raises(LedgerError, match="another ledger or view"):
         OffsetWriter(one.folder, view).open_all(0)
+
+
+def test_a_segment_made_anew_is_opened_anew(tmp_path: Path) -> None:
+    """Another rank has it open when its leader makes it again: what is written from then on is in the file that counts."""
+    folder, view = (builder := Builder(tmp_path / "l")).folder, builder.begin_view()
+    leader, other = OffsetWriter(folder, view), OffsetWriter(folder, view)
+    leader.create(0, CAPACITY)
+    other.open_all(0)
+    other.write(0, "records", 0, b"first try")
+    folder.segment_path(0, 0).unlink()
+    leader.create(0, CAPACITY)
+    other.open_all(0)
+    other.write(0, "records", 0, b"second try")
+    other.flush(0)
+    raw = folder.segment_path(0, 0).read_bytes()
+    assert raw[layout(folder.segment_path(0, 0)).data["records"].offset :].startswith(b"second try")
+    other.release()

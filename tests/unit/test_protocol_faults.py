@@ -7,7 +7,7 @@ import pytest
 from worlds import World, encode
 
 from baash.protocol import quorum, validator
-from baash.protocol.events import MessageReceived, Persist
+from baash.protocol.events import MessageReceived, Persist, PersistFailed
 from baash.protocol.flights import Limits
 from baash.protocol.messages import Kind, open_message
 from baash.protocol.messages import encode as encode_message
@@ -217,6 +217,36 @@ def test_full_disk_fails_rounds_whole_and_loses_nothing() -> None:
     world.run()
     check_all_committed(world, wanted)
     assert any(r.kind == "round_failed" for r in world.reports)
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_nobody_writes_for_a_second_try_while_somebody_writes_for_the_first(slow: int) -> None:
+    world = World(clusters=3, nodes=18)
+    held: list[tuple[int, Persist]] = []
+    failed: list[int] = []
+    begun: list[int] = []  # nodes that were given something to write after the round had failed
+    perform, nodes = world._persist, [c.node for c in world.coordinators]
+    rounds = world.coordinators[0].rounds
+
+    def persist(node: int, persist: Persist) -> None:
+        mine = bool(persist.writes) and rounds._current is not None and len(rounds._current.plan.parts) == 3
+        if failed:
+            begun.append(node)
+        if mine and not held and node == nodes[slow]:
+            held.append((node, persist))
+        elif mine and not failed and node == nodes[2]:
+            failed.append(node)
+            world.queue.append((node, PersistFailed(persist.token, "no space left")))
+        else:
+            perform(node, persist)
+
+    world._persist = persist  # type: ignore[method-assign]
+    wanted = load(world)
+    world.run(ticks=8)
+    assert held and failed and not begun
+    perform(*held[0])
+    world.run()
+    check_all_committed(world, wanted)
 
 
 def test_a_disk_that_stays_full_ends_the_run() -> None:

@@ -193,7 +193,7 @@ class Lookup:
                 numbers, places = some + numbers, there + places
                 left -= len(some) if newest else 0
         if len(numbers) > FEW:
-            found = self._records.gather(np.array(numbers), np.array(places, dtype=np.uint64))
+            found = self._records.proved(self._records.gather(np.array(numbers), np.array(places, dtype=np.uint64)))
             made = self._records.made(found)
         else:
             made = list(map(self._records.transaction, numbers, places))

@@ -1,7 +1,8 @@
 """From the numbers of transactions, and places in segments, to records: one by one or in bulk.
 
-Which segment holds a number is a search in a list; where in it the record begins, the tables say. What is read is cut out by its
-own length and not looked at further: who asked compares it with what was asked for.
+Which segment holds a number is a search in a list; where in it the record begins, the tables say. A record that was asked for by its
+number is hashed, and the tables must know that id by that number: bytes that have changed since are an error. ``at`` and
+``gather`` alone give what lies there; who asked for an id compares it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from baash import kernels
 from baash.errors import LedgerDamaged
-from baash.ledger.index.tables import PLACE_UNIT, Run
+from baash.ledger.index.tables import PLACE_UNIT, Run, key_of, keys_of
 from baash.ledger.reader import Ledger
 from baash.ledger.transactions import Transaction, Where, locate
 
@@ -48,8 +50,11 @@ class Records:
         """A transaction; ``place``: where its record begins, if that is known."""
         if not 0 <= number < self.total:
             raise IndexError(f"transaction {number} of {self.total}")
-        where = self._run(number).place(number) if place is None else place
-        return Transaction(self.at(number, where), number, locate=self.locate)
+        run = self._run(number)
+        one = Transaction(self.at(number, run.place(number) if place is None else place), number, locate=self.locate)
+        if not _knows(run, one.id, number):
+            raise self.changed(number)
+        return one
 
     def fetch(self, numbers: np.ndarray) -> Fetched:
         """Records by their numbers (integers, any order; -1: none)."""
@@ -61,7 +66,23 @@ class Records:
         for i in np.unique(which[wanted >= 0]).tolist():
             mine = np.flatnonzero(which == i)
             places[mine] = self._runs[i].places(wanted[mine].astype(np.uint64))
-        return self.gather(wanted, places)
+        return self.proved(self.gather(wanted, places))
+
+    def proved(self, found: Fetched) -> Fetched:
+        """The same. LedgerDamaged if a record is not the one that has its number."""
+        there = np.flatnonzero(found.numbers >= 0)
+        hashes = kernels.sha256_spans(found.records, found.starts[there], found.sizes[there])
+        keys, numbers = keys_of(hashes)[:, 0], found.numbers[there]
+        order = np.lexsort((keys, np.searchsorted(self._firsts, numbers, side="right")))  # neighbours share pages
+        which = np.searchsorted(self._firsts, numbers[order], side="right") - 1
+        for i in np.unique(which).tolist():
+            run, mine = self._runs[i], order[which == i]
+            _, counts, rows = run.tables["ids"].find_all(keys[mine])
+            known = (counts == 1) & (rows["number"].astype(np.int64) + run.first == numbers[mine])
+            for k in mine[~known].tolist():
+                if not _knows(run, hashes[k].tobytes(), int(numbers[k])):
+                    raise self.changed(int(numbers[k]))
+        return found
 
     def gather(self, numbers: np.ndarray, places: np.ndarray) -> Fetched:
         """Records of ``numbers`` (i8; -1: none), which begin at ``places`` (u8)."""
@@ -104,3 +125,9 @@ class Records:
 
     def _segment(self, number: int) -> tuple[int, int]:
         return self._segments[bisect_right(self._starts, number) - 1]
+
+
+def _knows(run: Run, id_: bytes, number: int) -> bool:
+    """Whether the tables know a transaction with this id (its first 8 bytes) by this number."""
+    key = key_of(id_)[0]
+    return any(number == known for known, _ in run.candidates(key, key))
