@@ -11,6 +11,7 @@ from pathlib import Path
 
 from baash.errors import LedgerDamaged, StorageError
 from baash.ledger.audit import audit
+from baash.ledger.index.tables import IndexDamaged
 from baash.ledger.lineage import Lineage
 from baash.ledger.newest import newest
 from baash.ledger.opened import OpenedLedger
@@ -67,7 +68,7 @@ def _answer(path: Path, ask: Ask) -> str:
     try:
         with OpenedLedger(path) as ledger:
             return hashlib.sha256(repr(ask(ledger)).encode()).hexdigest()
-    except (LedgerDamaged, StorageError) as error:
+    except (LedgerDamaged, StorageError, IndexDamaged) as error:
         return f"{DAMAGE}{error}"
     except Exception as error:
         return f"{BUG}{type(error).__name__}: {error}"

@@ -19,7 +19,6 @@ import recorded
 from ledgers import record
 
 from baash import rank
-from baash.ledger.reader import Ledger
 from baash.options import RunOptions
 from baash.records import Operation
 
@@ -74,8 +73,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
 
 def read(asked: dict[str, Any]) -> dict[str, Any]:
     """All questions, which are drawn from the ledger before anything is disturbed."""
-    with Ledger(asked["ledger"]) as ledger:
-        questions = readers.questions(ledger)
+    questions = readers.questions(Path(asked["ledger"]))
     if asked["log"]:
         recorded.start(asked["root"], asked["log"], asked["fault"])
     answers = readers.answers(Path(asked["ledger"]), questions)
