@@ -1,7 +1,7 @@
 """The blocks of one round, held against themselves: headers, chain, places, records, roots.
 
 Everything is computed over the whole round at once; only a round in which something is wrong is gone through block by
-block, to name what. What the coordinators and validators said of the blocks is ``audit_round.py``'s matter.
+block, to name what. What the coordinators and validators said of the blocks is ``audit/claims.py``'s matter.
 """
 
 from __future__ import annotations

@@ -585,7 +585,7 @@ def test_garbage_in_the_place_of_data(made: Builder, tmp_path: Path) -> None:
 
 
 def test_problems_are_bounded(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from baash.ledger import audit_report
+    from baash.ledger.audit import report as audit_report
 
     monkeypatch.setattr(audit_report, "PROBLEMS_KEPT", 5)
     builder.commit(batch_of([record(Operation.USE, "a", i) for i in range(20)]))

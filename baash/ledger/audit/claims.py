@@ -1,7 +1,7 @@
 """The audit of what was said of a round: commit record, body, certificates, votes, rejections; against its blocks.
 
 Each function looks at one thing and calls ``say(block, what)`` with the place in the round of the block concerned. A round's own
-blocks are read and checked by ``blocks.py``; rules over the whole ledger by ``audit_rules.py``.
+blocks are read and checked by ``blocks.py``; rules over the whole ledger by ``rules.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from baash import kernels, keys
 from baash.errors import LedgerDamaged
-from baash.ledger.audit_report import Report
+from baash.ledger.audit.report import Report
 from baash.ledger.blocks import RoundBlocks
 from baash.ledger.round import Body, Round
 from baash.protocol import certificate as certificates

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from baash import keys
 from baash.errors import LedgerError
 from baash.ledger import checkpoint
-from baash.ledger.audit_report import Report
+from baash.ledger.audit.report import Report
 from baash.ledger.folder import CHECKPOINT_NAME, Epoch, Folder
 from baash.protocol import view as views
 from baash.protocol.view import View

@@ -20,11 +20,13 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged, StorageError
-from baash.ledger import audit_round, audit_views, blocks
-from baash.ledger.audit_report import Problem, Report
-from baash.ledger.audit_round import Chains
-from baash.ledger.audit_rules import Rules
-from baash.ledger.audit_segment import check_metadata
+from baash.ledger import blocks
+from baash.ledger.audit import claims as audit_round
+from baash.ledger.audit import views as audit_views
+from baash.ledger.audit.report import Problem, Report
+from baash.ledger.audit.claims import Chains
+from baash.ledger.audit.rules import Rules
+from baash.ledger.audit.metadata import check_metadata
 from baash.ledger.checkpoint import Checkpoint
 from baash.ledger.durable import FileDamaged
 from baash.ledger.folder import CHECKPOINT_NAME, Folder

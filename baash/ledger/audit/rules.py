@@ -19,7 +19,7 @@ import numpy as np
 from baash import kernels, keys
 from baash.batch import Batch, signed
 from baash.ledger import blocks
-from baash.ledger.audit_report import Report
+from baash.ledger.audit.report import Report
 from baash.ledger.blocks import RoundBlocks
 from baash.ledger.restore import blind
 from baash.ledger.round import Round
