@@ -140,3 +140,15 @@ cdef extern from "baash.h" nogil:
                           const uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint16_t *,
                           const baash_transaction_info *, size_t)
     int baash_state_undo(baash_undo *, baash_entity_table *, baash_replay *)
+
+    ctypedef struct baash_act:
+        pass
+
+    ctypedef struct baash_taken:
+        uint64_t acts, is_signed, refers, strangers
+
+    int baash_state_take(baash_act *, uint64_t *, uint64_t *, baash_taken *, const baash_transaction_info *,
+                         const uint8_t *, const uint8_t *, size_t, uint32_t, const uint32_t *, uint32_t,
+                         const uint64_t *)
+    int baash_state_prints(uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint64_t *)
+    int baash_state_follow(uint16_t *, size_t *, baash_entity_table *, const baash_act *, size_t)

@@ -330,6 +330,36 @@ BAASH_API int baash_state_apply(size_t *done, baash_undo *undo, baash_entity_tab
 /* Takes all of it back, and sets the counts to 0. The newest apply first; what grew stays grown. */
 BAASH_API int baash_state_undo(baash_undo *undo, baash_entity_table *table, baash_replay *replay);
 
+/* What the rules over entities need of a transaction that is no NOTE. */
+typedef struct baash_act {
+    uint64_t key[2]; /* the first half of its entity's hash */
+    uint64_t expected_version;
+    uint32_t number; /* the caller's, for whatever it wants to say of it */
+    uint8_t operation, pad[3];
+} baash_act;
+
+/* What baash_state_take met. */
+typedef struct baash_taken {
+    uint64_t acts; /* rows of acts that were filled */
+    uint64_t is_signed, refers; /* transactions with a signature, with references */
+    uint64_t strangers; /* whose entity is of another cluster */
+} baash_taken;
+
+/* In one pass over count transactions: their acts (at most count; `number` is first + index), and of each the print of its
+ * (issuer, sequence) and the first 8 bytes of its id. owners[4096]: the cluster of each shard. */
+BAASH_API int baash_state_take(baash_act *acts, uint64_t *pairs, uint64_t *ids8, baash_taken *taken,
+                               const baash_transaction_info *info, const uint8_t *ids, const uint8_t *entities,
+                               size_t count, uint32_t first, const uint32_t *owners, uint32_t cluster,
+                               const uint64_t seeds[3]);
+/* prints[count] of pairs: issuers[count × 16]. Equal pairs have equal prints; different ones of one issuer never; those
+ * of two issuers only by chance (2^-64), which nobody can help along who does not know the seeds. */
+BAASH_API int baash_state_prints(uint64_t *prints, const uint8_t *issuers, const uint64_t *sequences, size_t count,
+                                 const uint64_t seeds[3]);
+/* The rules over entities alone, for who only replays what was decided: each act is judged (reasons[count]) and, if it
+ * keeps the rules, done to the table at once. *done, in and out: BAASH_E_FULL when the table is at 70 %; grow, call again. */
+BAASH_API int baash_state_follow(uint16_t *reasons, size_t *done, baash_entity_table *table, const baash_act *acts,
+                                 size_t count);
+
 #ifdef __cplusplus
 }
 #endif

@@ -44,7 +44,7 @@ def read(round: Round) -> RoundBlocks:
     """Read and check a round's blocks, but for the parent of the first (``follows``). Raises LedgerError."""
     rows = round.headers()
     hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
-    faults = [*_headers(round, rows), *_chain(rows, hashes), *_places(round, rows)]
+    faults = [*headers(round, rows), *chain(rows, hashes), *places(round, rows)]
     records = round.records(rows)
     bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
     batch, reason, _ = scan(records)
@@ -64,7 +64,8 @@ def follows(found: RoundBlocks, head: bytes) -> Iterator[Fault]:
         yield Fault(0, None, NOT_LINKED)
 
 
-def _headers(round: Round, rows: np.ndarray) -> Iterator[Fault]:
+def headers(round: Round, rows: np.ndarray) -> Iterator[Fault]:
+    """What is wrong with the form of each header, or with what its place in the ledger says of it."""
     heights = np.uint64(round.first_block) + np.arange(len(rows), dtype=np.uint64)
     for good, what in (
         (
@@ -80,14 +81,15 @@ def _headers(round: Round, rows: np.ndarray) -> Iterator[Fault]:
             yield Fault(int(i), None, what)
 
 
-def _chain(rows: np.ndarray, hashes: np.ndarray) -> Iterator[Fault]:
+def chain(rows: np.ndarray, hashes: np.ndarray) -> Iterator[Fault]:
+    """The blocks whose parent is not the one before them in the round."""
     linked = np.ones(len(rows), dtype=bool)
     linked[1:] = (rows["parent"][1:] == hashes[:-1]).all(axis=1)
     for i in np.flatnonzero(~linked):
         yield Fault(int(i), None, NOT_LINKED)
 
 
-def _places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
+def places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
     """The two unhashed fields of a row: where the blocks of a window lie, and the numbers of first transactions."""
     if not len(rows):
         return
@@ -99,6 +101,12 @@ def _places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
     behind = rows["records_offset"][1:] == rows["records_offset"][:-1] + rows["bytes"][:-1]
     for i in np.flatnonzero(same & ~behind) + 1:
         yield Fault(int(i), None, "records_offset is not right behind the block before it in the window")
+
+
+def same_contents(rows: np.ndarray, ids: np.ndarray, bounds: np.ndarray) -> bool:
+    """Whether all blocks have the content digests that their ids (``bounds`` says whose) give."""
+    same: bool = bool((_contents(rows, ids, bounds) == rows["content"]).all())
+    return same
 
 
 def _on_boundaries(rows: np.ndarray, batch: Batch, bounds: np.ndarray) -> bool:
