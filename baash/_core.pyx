@@ -277,6 +277,20 @@ def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, c
     check(status)
 
 
+def block_match(uint8_t[:, ::1] work, const uint8_t[:, ::1] rows, const uint8_t[:, ::1] info, uint64_t records_bytes,
+                int kernel):
+    cdef int status, match = 0
+    cdef size_t n = info.shape[0]
+    shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+    shape(info.shape[0], info.shape[1], n, 64)
+    shape(work.shape[0], work.shape[1], n, 32)
+    with nogil:
+        status = baash_block_match(&match, &work[0, 0], &rows[0, 0], rows.shape[0],
+                                   <const baash_transaction_info *> &info[0, 0], n, records_bytes, kernel)
+    check(status)
+    return match != 0
+
+
 cdef class Window:
     """A window as it came; keeps the arrays."""
 

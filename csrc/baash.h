@@ -175,6 +175,11 @@ BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t 
  * taken. parent[32] is that of the first. */
 BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                                 int kernel);
+/* *match: whether blocks that lie one behind the other are what their headers say: rows[blocks × 128] against the records
+ * that info[count] and work[count × 32], their ids, describe (baash_transaction_read), records_bytes in all. Every
+ * block holds as many whole records, in as many bytes, and has the content digest. work is used up. */
+BAASH_API int baash_block_match(int *match, uint8_t *work, const uint8_t *rows, size_t blocks,
+                                const baash_transaction_info *info, size_t count, uint64_t records_bytes, int kernel);
 
 /* ---- Windows ---- */
 

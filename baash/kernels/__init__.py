@@ -7,7 +7,7 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 """
 
 from baash.kernels.arrays import ACT
-from baash.kernels.blocks import chain_blocks, content_digests, tally
+from baash.kernels.blocks import chain_blocks, content_digests, match_blocks, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.rules import (
@@ -47,6 +47,7 @@ __all__ = [
     "hash_rows",
     "log_append",
     "log_root",
+    "match_blocks",
     "merkle_path",
     "merkle_paths",
     "merkle_root_from_path",

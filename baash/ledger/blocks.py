@@ -14,7 +14,7 @@ import numpy as np
 from baash import kernels
 from baash.batch import EMPTY, Batch, scan
 from baash.ledger.round import Round
-from baash.records import BLOCK_ENTRY, BLOCK_HEADER, FORMAT_VERSION, Reason, Tag
+from baash.records import BLOCK_ENTRY, BLOCK_HEADER, BLOCK_ROW, FORMAT_VERSION, Reason, Tag
 
 NOT_LINKED = "its parent is not the block before it: one of the two has changed, or a block is missing"
 
@@ -84,7 +84,7 @@ def headers(round: Round, rows: np.ndarray) -> Iterator[Fault]:
 def chain(rows: np.ndarray, hashes: np.ndarray) -> Iterator[Fault]:
     """The blocks whose parent is not the one before them in the round."""
     linked = np.ones(len(rows), dtype=bool)
-    linked[1:] = (rows["parent"][1:] == hashes[:-1]).all(axis=1)
+    linked[1:] = (words(rows, "parent")[1:] == hashes.view("<u8")[:-1]).all(axis=1)
     for i in np.flatnonzero(~linked):
         yield Fault(int(i), None, NOT_LINKED)
 
@@ -103,10 +103,11 @@ def places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
         yield Fault(int(i), None, "records_offset is not right behind the block before it in the window")
 
 
-def same_contents(rows: np.ndarray, ids: np.ndarray, bounds: np.ndarray) -> bool:
-    """Whether all blocks have the content digests that their ids (``bounds`` says whose) give."""
-    same: bool = bool((_contents(rows, ids, bounds) == rows["content"]).all())
-    return same
+def words(rows: np.ndarray, name: str) -> np.ndarray:
+    """(n, 4) u8: a hash of each of ``rows`` (BLOCK_ROW), as numbers that are compared faster than bytes. A view."""
+    at = (BLOCK_ROW.fields or {})[name][1] // 8
+    found: np.ndarray = rows.view("<u8").reshape(len(rows), BLOCK_ROW.itemsize // 8)[:, at : at + 4]
+    return found
 
 
 def _on_boundaries(rows: np.ndarray, batch: Batch, bounds: np.ndarray) -> bool:
@@ -124,6 +125,8 @@ def _contents(rows: np.ndarray, ids: np.ndarray, bounds: np.ndarray) -> np.ndarr
     entries = np.zeros(len(rows), dtype=BLOCK_ENTRY)
     entries["root"] = kernels.merkle_roots(ids, bounds)
     entries["count"], entries["bytes"] = rows["count"], rows["bytes"]
+    if len(rows) and (rows["cluster"] == rows["cluster"][0]).all():
+        return kernels.content_digests(entries, int(rows["cluster"][0]))
     digests = np.empty((len(rows), 32), dtype=np.uint8)
     for cluster in np.unique(rows["cluster"]):
         chosen = rows["cluster"] == cluster

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -87,10 +86,6 @@ class SegmentFile:
             if self._descriptor < 0:
                 self._descriptor = open_regular(self.layout.path)
             return self._descriptor
-
-
-def _fresh(size: int) -> np.ndarray:
-    return np.empty(size, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -195,11 +190,8 @@ class Round:
             "certificates", int(body.certificate_offsets[window]), int(body.windows["certificate_bytes"][window])
         )
 
-    def records(self, rows: np.ndarray, room: Callable[[int], np.ndarray] = _fresh) -> np.ndarray:
-        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them.
-
-        ``room``: where they are read to, by their size; memory that is used again is faster than fresh.
-        """
+    def records(self, rows: np.ndarray) -> np.ndarray:
+        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
         sizes = rows["bytes"].astype(np.int64)
         offsets = rows["records_offset"].astype(np.uint64)
         total = int(sizes.sum())
@@ -209,7 +201,7 @@ class Round:
         breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
         starts = np.concatenate(([0], breaks))
         ends = np.concatenate((np.cumsum(sizes), [0]))
-        out = room(total)
+        out = np.empty(total, dtype=np.uint8)
         for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
             at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
             self.file.check("records", int(offsets[first]), end - at)

@@ -24,7 +24,7 @@ from baash.errors import LedgerDamaged
 from baash.ledger.audit import once
 from baash.ledger.audit.examine import Examiner
 from baash.ledger.audit.examined import Examined
-from baash.ledger.audit.pieces import Memory
+from baash.ledger.audit.pieces import RECORD_BYTES_MIN, Memory
 from baash.ledger.audit.report import Problem, Proved, Report
 from baash.ledger.audit.share import Share
 from baash.ledger.audit.whole import Whole
@@ -65,8 +65,14 @@ def draw_seeds() -> np.ndarray:
     return np.frombuffer(secrets.token_bytes(24), dtype="<u8").copy()
 
 
+def expected(ledger: Ledger) -> int:
+    """How many transactions there can be, whatever the commit records say."""
+    most = sum(place.data["records"].size for place in ledger.segments) // RECORD_BYTES_MIN
+    return min(ledger.transaction_total, most)
+
+
 def _run(ledger: Ledger, whole: Whole, report: Report, progress: Progress | None, threads: int) -> None:
-    seeds, share = draw_seeds(), Share()
+    seeds, share = draw_seeds(), Share(expected(ledger))
     examiner = Examiner(ledger, seeds)
     with ThreadPoolExecutor(threads, thread_name_prefix="baash-audit") as pool:
         pending: deque[Future[Examined]] = deque()

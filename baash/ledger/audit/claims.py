@@ -16,6 +16,7 @@ from baash import kernels, keys
 from baash.errors import LedgerDamaged
 from baash.ledger.audit.examined import LINKED_WINDOW, Examined
 from baash.ledger.audit.kept import Keeper
+from baash.ledger.blocks import words
 from baash.ledger.round import Body, Round
 from baash.protocol import certificate as certificates
 from baash.protocol.certificate import Certificate
@@ -93,12 +94,13 @@ def check_locator(
     if (at["first_block"], at["first_rejection"]) != (filled["blocks"], filled["rejections"]):
         found.say(0, "the commit record's first rows are not behind those of the round before")
     unit = round.view.parameters.align
-    starts = rows["records_offset"].astype(object)
-    ends = (starts + rows["bytes"].astype(object)).tolist()
-    if any(start < end for start, end in zip(starts.tolist(), [filled["records"], *ends], strict=False)):
+    starts = rows["records_offset"]
+    ends = starts + rows["bytes"]  # where it wraps, it is below its start
+    before_ends = np.append(np.uint64(filled["records"]), ends)[: len(starts)]
+    if (starts < before_ends).any() or (ends < starts).any():
         found.say(0, "blocks lie in front of those before them")
-    records = ends[-1] if ends else filled["records"]
-    if (known or ends) and at["records_end"] not in (records, align(records, unit)):
+    records = int(starts[-1]) + int(rows["bytes"][-1]) if len(rows) else filled["records"]
+    if (known or len(rows)) and at["records_end"] not in (records, align(records, unit)):
         found.say(0, "the end of records in the commit record is not that of the round's blocks")
     if claims is None:
         return
@@ -244,7 +246,8 @@ def _check_headers(rows: np.ndarray, made: Certificate, say: Say) -> None:
         say(0, "the certificate lists fewer blocks than were committed")
         return
     cluster = int(window["cluster"])
-    content = (rows["content"] == kernels.content_digests(np.ascontiguousarray(entries), cluster)).all(axis=1)
+    digests = kernels.content_digests(np.ascontiguousarray(entries), cluster)
+    content = (words(rows, "content") == digests.view("<u8")).all(axis=1)
     for good, what in (
         (content, "the content digest is not the one that was voted on"),
         (rows["count"] == entries["count"], "the header has another number of transactions than was voted on"),

@@ -17,7 +17,6 @@ import numpy as np
 
 from baash import kernels
 from baash.errors import LedgerDamaged
-from baash.ledger import blocks
 from baash.ledger.blocks import Fault
 from baash.ledger.round import Round
 from baash.records import Reason
@@ -46,11 +45,21 @@ class Memory:
     def __init__(self) -> None:
         self.room = kernels.Room()
         self._buffer = np.empty(PIECE_BYTES, dtype=np.uint8)
+        self._work = np.empty((PIECE_BYTES // RECORD_BYTES_MIN, 32), dtype=np.uint8)
 
     def bytes(self, size: int) -> np.ndarray:
+        """u1: room for records."""
         if size > len(self._buffer):
             self._buffer = np.empty(size, dtype=np.uint8)
         return self._buffer[:size]
+
+    def copy(self, hashes: np.ndarray) -> np.ndarray:
+        """A copy of hashes (n, 32)."""
+        if len(hashes) > len(self._work):
+            self._work = np.empty_like(hashes)
+        work = self._work[: len(hashes)]
+        work[:] = hashes
+        return work
 
 
 def bounds_of(round: Round, rows: np.ndarray) -> np.ndarray:
@@ -71,56 +80,52 @@ def good_pieces(
 
     ``bounds``: as ``bounds_of``.
     """
-    for first, after in _cuts(rows):
-        piece = _read(round, rows, bounds, first, after, memory)
+    ends = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["bytes"], dtype=np.uint64)))
+    for first, after in _cuts(rows, ends):
+        piece = _read(round, rows, bounds, ends, first, after, memory)
         if isinstance(piece, Piece):
             yield piece
             continue
         for block in range(first, after):
-            alone = _read(round, rows, bounds, block, block + 1, memory)
+            alone = _read(round, rows, bounds, ends, block, block + 1, memory)
             if isinstance(alone, Piece):
                 yield alone
             else:
                 faults.append(alone)
 
 
-def _cuts(rows: np.ndarray) -> list[tuple[int, int]]:
-    """Pieces of about PIECE_BYTES: (first block, block behind the last). No piece holds blocks of two clusters."""
+def _cuts(rows: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
+    """Pieces of about PIECE_BYTES: (first block, block behind the last). The blocks of each are of one cluster and lie one
+    behind the other. ``ends`` u8 (n + 1): where they would end if all did."""
     if not len(rows):
         return []
-    ends = np.cumsum(rows["bytes"], dtype=np.uint64)
-    borders = np.flatnonzero(rows["cluster"][1:] != rows["cluster"][:-1]) + 1
+    apart = rows["records_offset"][1:] != rows["records_offset"][:-1] + rows["bytes"][:-1]
+    borders = np.flatnonzero(apart | (rows["cluster"][1:] != rows["cluster"][:-1])) + 1
     found, first = [], 0
     for border in [*borders.tolist(), len(rows)]:
         while first < border:
-            before = int(ends[first - 1]) if first else 0
-            after = int(np.searchsorted(ends, np.uint64(before + PIECE_BYTES), side="right"))
+            after = int(np.searchsorted(ends, ends[first] + np.uint64(PIECE_BYTES), side="right")) - 1
             after = min(max(after, first + 1), border)
             found.append((first, after))
             first = after
     return found
 
 
-def _read(round: Round, rows: np.ndarray, bounds: np.ndarray, first: int, after: int, memory: Memory) -> Piece | Fault:
-    """The piece; or, if something is wrong in it, the fault of its first block if it was alone."""
-    part, start = rows[first:after], int(bounds[first])
+def _read(
+    round: Round, rows: np.ndarray, bounds: np.ndarray, ends: np.ndarray, first: int, after: int, memory: Memory
+) -> Piece | Fault:
+    """The piece; or, if something is wrong in it, what that is if it was a block alone."""
+    size, offset = int(ends[after]) - int(ends[first]), int(rows["records_offset"][first])
     try:
-        records = round.records(part, memory.bytes)
+        records = memory.bytes(round.file.check("records", offset, size))
+        round.file.read_into(records, "records", offset)
     except LedgerDamaged as error:
         return Fault(first, None, f"its records cannot be read: {error}")
     info, ids, entities, reason, at = kernels.read(records, room=memory.room)
     if reason:
         return Fault(first, at, f"not a record: {Reason(reason).name}")
-    inside = bounds[first : after + 1] - bounds[first]
-    if len(info) != int(part["count"].sum(dtype=np.uint64)):
-        return Fault(first, None, f"{len(info)} records lie there, the header says {int(part['count'][0])}")
-    piece = Piece(first, after, start, records, info, ids, entities)
-    fits = _on_boundaries(part, info, inside) and blocks.same_contents(part, ids, inside)
-    return piece if fits else Fault(first, None, "the records are not those of the content digest")
-
-
-def _on_boundaries(rows: np.ndarray, info: np.ndarray, bounds: np.ndarray) -> bool:
-    """Whether every block ends where a record does."""
-    ends = np.append(info["start"], rows["bytes"].sum(dtype=np.uint64))
-    found: bool = bool((ends[bounds[1:].astype(np.int64)] == np.cumsum(rows["bytes"], dtype=np.uint64)).all())
-    return found
+    if len(info) != int(bounds[after]) - int(bounds[first]):
+        return Fault(first, None, f"{len(info)} records lie there, the header says {int(rows['count'][first])}")
+    if not kernels.match_blocks(rows[first:after], info, memory.copy(ids), size):
+        return Fault(first, None, "the records are not those of the content digest")
+    return Piece(first, after, int(bounds[first]), records, info, ids, entities)

@@ -26,8 +26,8 @@ BROKEN = np.dtype([("round", "<u8"), ("number", "<u4"), ("reason", "<u2"), ("pad
 class Growing:
     """u8 numbers, appended; the memory doubles."""
 
-    def __init__(self) -> None:
-        self._room = np.empty(1024, dtype=np.uint64)
+    def __init__(self, expected: int) -> None:
+        self._room = np.empty(max(expected, 1024), dtype=np.uint64)
         self._used = 0
 
     def append(self, more: np.ndarray) -> None:
@@ -60,10 +60,11 @@ class Result:
 class Share:
     """One share of what is kept of all rounds, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = 0) -> None:
+        """``expected``: how many transactions will come, more or less; memory that was never touched costs nothing."""
         self._known = True
         self._entities = kernels.EntityTable()
-        self._pairs, self._ids8 = Growing(), Growing()
+        self._pairs, self._ids8 = Growing(expected), Growing(expected)
         self._references = NOTHING
         self._waiting: list[np.ndarray] = []
         self._broken: list[np.ndarray] = []
