@@ -6,7 +6,7 @@ Reads what ``examine.py`` found of each round, and its commit record; no blocks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,19 +118,15 @@ class Order:
         record, hashes, size = round.record, examined.hashes, self._size
         self._compare_checkpoint(size, hashes)
         before = self._frontier.copy()
-        _, root = kernels.log_append(self._frontier, size, hashes)
-        if root == record["log_root"].tobytes():
-            return True
-        self._report.problem(
-            round.file.name, round.first_block, "the log root in the commit record is not that of the blocks"
-        )
-        # A damaged header has another hash, but the next one (or the head) still says what it was: go on with that.
-        self._frontier = before
-        stated = np.concatenate((examined.parents[1:], record["head"][None, :])) if len(examined.parents) else hashes
-        _, root = kernels.log_append(self._frontier, size, np.ascontiguousarray(stated))
-        if root == record["log_root"].tobytes():
-            lost |= (stated != hashes).any(axis=1)
-            return True
+        for attempt, leaves in enumerate(_leaves(record["head"], hashes, examined.parents)):
+            self._frontier = before.copy()
+            _, root = kernels.log_append(self._frontier, size, leaves)
+            if root == record["log_root"].tobytes():
+                lost |= (leaves != hashes).any(axis=1)
+                return True
+            if not attempt:
+                what = "the log root in the commit record is not that of the blocks"
+                self._report.problem(round.file.name, round.first_block, what)
         self._log_known = False
         self._report.note(
             f"the log root is not compared from block {round.first_block} on, since hashes there are lost"
@@ -176,3 +172,17 @@ class Order:
         elif chains.known and stated != {c: chains.windows.get(c, (0, ZERO_HASH)) for c in clusters}:
             say(0, "the round body says of a cluster's chain what its windows do not")
         chains.windows.update(stated)
+
+
+def _leaves(head: np.ndarray, hashes: np.ndarray, parents: np.ndarray) -> Iterator[np.ndarray]:
+    """What the leaves of a round's blocks may be, (n, 32): the hashes of its headers; or, since a damaged header has another
+    hash, but the next one (for the last: the commit record) still says what it was, that. Where the next one is damaged
+    too, the damage may be just there, in what it says: so its word is taken only if nothing else fits."""
+    yield hashes
+    if not len(parents):
+        return
+    stated = np.concatenate((parents[1:], head[None, :]))
+    fits = (stated == hashes).all(axis=1)
+    next_is_whole = np.append(fits[1:], True)
+    yield np.where((fits | ~next_is_whole)[:, None], hashes, stated)
+    yield stated
