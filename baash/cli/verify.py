@@ -179,7 +179,10 @@ def _lines(report: Report, elapsed_s: float) -> list[str]:
     if not report.ok and report.walked:
         lines += _still_good(report)
     rate = f"{report.records_bytes / 1e6:,.1f} MB of records in {elapsed_s:.1f} s"
-    return [*lines, f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})"]
+    return [
+        *lines,
+        f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})",
+    ]
 
 
 def _still_good(report: Report) -> list[str]:

@@ -8,7 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from baash import _core
-from baash.kernels.arrays import U1, U4, Bool, Bytes, Integers, as_bytes, as_column, as_info_rows, as_rows, room_for_hashes
+from baash.kernels.arrays import (
+    U1,
+    U4,
+    Bool,
+    Bytes,
+    Integers,
+    as_bytes,
+    as_column,
+    as_info_rows,
+    as_rows,
+    room_for_hashes,
+)
 from baash.kernels.dispatch import number
 
 ENTRY_BYTES = 40  # records.BLOCK_ENTRY
@@ -43,9 +54,7 @@ def match_blocks(
     ``work`` is used up.
     """
     return bool(
-        _core.block_match(
-            work, as_rows(rows, ROW_BYTES, copy=False), as_info_rows(info), records_bytes, number(kernel)
-        )
+        _core.block_match(work, as_rows(rows, ROW_BYTES, copy=False), as_info_rows(info), records_bytes, number(kernel))
     )
 
 

@@ -100,9 +100,7 @@ def _go_through(
         columns = larger
     if room is not None:
         room.columns = columns
-    filled = [
-        column[:count] if 2 * count > rows or room is not None else column[:count].copy() for column in columns
-    ]
+    filled = [column[:count] if 2 * count > rows or room is not None else column[:count].copy() for column in columns]
     return [filled[0].reshape(-1).view(TRANSACTION_INFO), *filled[1:]], count, reason
 
 

@@ -105,7 +105,8 @@ def places(round: Round, rows: np.ndarray) -> Iterator[Fault]:
 
 def words(rows: np.ndarray, name: str) -> np.ndarray:
     """(n, 4) u8: a hash of each of ``rows`` (BLOCK_ROW), as numbers that are compared faster than bytes. A view."""
-    at = (BLOCK_ROW.fields or {})[name][1] // 8
+    assert BLOCK_ROW.fields is not None
+    at = BLOCK_ROW.fields[name][1] // 8
     found: np.ndarray = rows.view("<u8").reshape(len(rows), BLOCK_ROW.itemsize // 8)[:, at : at + 4]
     return found
 

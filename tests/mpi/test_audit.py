@@ -82,7 +82,11 @@ def finish(child: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str
 def alone(path: Path, environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
     settings = {name: value for name, value in environment.items() if name != "BAASH_PARENT"}
     done = subprocess.run(
-        [sys.executable, *BAASH, "verify", str(path), "--json"], capture_output=True, text=True, env=settings, timeout=120
+        [sys.executable, *BAASH, "verify", str(path), "--json"],
+        capture_output=True,
+        text=True,
+        env=settings,
+        timeout=120,
     )
     return done.returncode, told(done.stdout)
 

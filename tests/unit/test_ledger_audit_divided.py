@@ -43,7 +43,8 @@ def divided(path: Path, shares: int) -> Report:
             whole.take(parts.unpack_examined(parts.unpack(parts.pack(parts.pack_examined(examined)))))
         results = [parts.unpack_result(parts.unpack(parts.pack(parts.pack_result(s.finish())))) for s in kept]
         whole.finish(
-            results, lambda suspects: [once.decided(r, suspects, seeds, Memory()) for r in ledger.rounds[: whole.rounds]]
+            results,
+            lambda suspects: [once.decided(r, suspects, seeds, Memory()) for r in ledger.rounds[: whole.rounds]],
         )
     return report
 

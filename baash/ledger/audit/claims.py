@@ -82,9 +82,7 @@ def check_commit(round: Round, found: Examined) -> bool:
     return sound
 
 
-def check_locator(
-    round: Round, before: Round | None, claims: Claims | None, rows: np.ndarray, found: Examined
-) -> None:
+def check_locator(round: Round, before: Round | None, claims: Claims | None, rows: np.ndarray, found: Examined) -> None:
     """The places that the slot states, which nobody signed: each follows from those of the slot before it in the segment and
     the sizes of this round. Behind a damaged slot what the segment held is not known, and the round's own word is taken."""
     at = {name: int(round.locator[name]) for name in COMMIT_LOCATOR.names or ()}

@@ -25,6 +25,7 @@ from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
 from baash.records import BLOCK_HEADER, REJECTION, ZERO_HASH, Reason
 
+
 class Examiner:
     """Examines rounds of ``ledger``, in any thread. ``seeds``: of the prints (``kernels.pair_prints``)."""
 

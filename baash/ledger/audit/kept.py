@@ -84,12 +84,13 @@ class Keeper:
         acts = self._acts[: self._acting]
         first, after = np.searchsorted(acts["number"], np.array([start, end], dtype=np.uint32)).tolist()
         part = acts[first:after]
-        found = part["key"][:, 0].copy()
+        found: np.ndarray = part["key"][:, 0].copy()
         uses = part["operation"] == Operation.USE
         if uses.any():
             found = found[~uses]
         found.sort()
-        return found[np.append(np.ones(min(len(found), 1), dtype=bool), found[1:] != found[:-1])]
+        once: np.ndarray = found[np.append(np.ones(min(len(found), 1), dtype=bool), found[1:] != found[:-1])]
+        return once
 
     def kept(self) -> Kept:
         pairs = self._pairs[: self._used]

@@ -83,11 +83,15 @@ def judge(found: Iterable[np.ndarray], file_of: Callable[[int], str], report: Re
         if same_id or same_cluster:
             what = "the same transaction is" if same_id else "two transactions of one issuer and number are"
             where = (same_id or same_cluster)[0][3]
-            text = f"{what} decided twice (number {sequence} of issuer {issuer.hex()}, first by block or round at {where})"
+            text = (
+                f"{what} decided twice (number {sequence} of issuer {issuer.hex()}, first by block or round at {where})"
+            )
             index = int(row["index"])
             report.problem(file_of(int(row["round"])), height, text, index if index >= 0 else None)
         elif before:
             misconduct += 1
         before.append((id_, view, cluster, height))
     if misconduct:
-        report.note(f"{misconduct} times an issuer used a sequence number for two transactions: the issuer's misconduct")
+        report.note(
+            f"{misconduct} times an issuer used a sequence number for two transactions: the issuer's misconduct"
+        )

@@ -139,9 +139,7 @@ class Order:
             return
         _, root = kernels.log_append(self._frontier.copy(), size, np.ascontiguousarray(hashes[: note.size - size]))
         if root != note.root:
-            self._report.problem(
-                CHECKPOINT_NAME, note.size - 1, "the log up to here is not the one of the checkpoint"
-            )
+            self._report.problem(CHECKPOINT_NAME, note.size - 1, "the log up to here is not the one of the checkpoint")
 
     # --- the chains of windows
 

@@ -69,7 +69,9 @@ def bounds_of(round: Round, rows: np.ndarray) -> np.ndarray:
     held = np.minimum(rows["count"], np.where(rows["bytes"] <= size, rows["bytes"], 0) // RECORD_BYTES_MIN)
     bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(held, dtype=np.uint64)))
     if int(bounds[-1]) > size // RECORD_BYTES_MIN:
-        raise LedgerDamaged(f"{round.file.name}: the headers of a round speak of more records than the segment can hold")
+        raise LedgerDamaged(
+            f"{round.file.name}: the headers of a round speak of more records than the segment can hold"
+        )
     return bounds
 
 

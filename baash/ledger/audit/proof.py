@@ -12,6 +12,7 @@ record), and *hopes* (a link is broken behind them: only a log root can still pr
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,9 @@ class Proofs:
         self._newest: bytes | None = None  # hash of the last header that was read
         self._next = 0  # the height behind it
 
-    def take(self, first: int, examined: Examined, head: bytes, sound: bool, log: bool | None, lost: np.ndarray) -> None:
+    def take(
+        self, first: int, examined: Examined, head: bytes, sound: bool, log: bool | None, lost: np.ndarray
+    ) -> None:
         """A round whose first block has the height ``first``; ``head``: what its record states. ``log``: whether the log root of
         its record is that of all blocks so far; None: not known here, nor behind. ``lost`` (bool, n): blocks whose own hash is
         not the leaf with which it is."""
@@ -95,7 +98,7 @@ class Proofs:
 def _runs(links: np.ndarray) -> list[tuple[int, int]]:
     """Blocks of a round that are linked to each other: (first, behind the last)."""
     cuts = [0, *(np.flatnonzero(~links[1:]) + 1).tolist(), len(links)]
-    return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+    return [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
 
 
 def _ranges(height: int, start: int, after: int, good: np.ndarray, counts: np.ndarray) -> list[Range]:

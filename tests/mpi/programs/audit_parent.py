@@ -10,7 +10,5 @@ from baash.cli import main, verify
 how, rank = sys.argv[1:3]
 del sys.argv[1:3]
 fails = str(Path(__file__).parent / "audit_fails.py")
-verify._RANK = (
-    f"import runpy, sys; sys.argv[1:2] = [{how!r}, {rank!r}]; runpy.run_path({fails!r}, run_name='__main__')"
-)
+verify._RANK = f"import runpy, sys; sys.argv[1:2] = [{how!r}, {rank!r}]; runpy.run_path({fails!r}, run_name='__main__')"
 main()
