@@ -46,6 +46,11 @@ class Certificate:
     def window_hash(self) -> bytes:
         return hashlib.sha256(self.window.tobytes()).digest()
 
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """(n, 32): the content digests of its blocks."""
+        return kernels.content_digests(self.entries, int(self.window["cluster"]))
+
     @property
     def prefix(self) -> int:
         return int(self.head["prefix"])
@@ -129,7 +134,7 @@ def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> 
     wrong = _examine_members(certificate, view, cluster)
     if wrong:
         return wrong
-    digests = kernels.content_digests(certificate.entries, cluster)
+    digests = certificate.digests
     root = kernels.merkle_roots(digests, np.array([0, len(digests)]))[0]
     if root.tobytes() != window["content_root"].tobytes():
         return "the content root is not that of the blocks"

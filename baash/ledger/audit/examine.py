@@ -47,7 +47,8 @@ class Examiner:
             return Examined(index, failed=f"cannot be examined: {type(error).__name__}: {error}")
 
     def _look_at(self, round: Round, before: Round | None) -> Examined:
-        found, rows = Examined(round.index), round.headers()
+        found, memory = Examined(round.index), self._memory()
+        rows = memory.headers(round)
         said = _read_claims(round, found)
         found.hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
         found.sound = claims_of.check_commit(round, found)
@@ -58,7 +59,7 @@ class Examiner:
         _check_totals(round, before, rows, found)
         bounds, wrong_records = bounds_of(round, rows), list[Fault]()
         keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds))
-        for piece in good_pieces(round, rows, bounds, self._memory(), wrong_records):
+        for piece in good_pieces(round, rows, bounds, memory, wrong_records):
             keeper.take(piece, int(rows["cluster"][piece.first]))
         found.faults(wrong_records)
         unread = {fault.block for fault in wrong_records}
@@ -74,7 +75,7 @@ class Examiner:
         if len(rows):
             found.first_parent = rows["parent"][0].tobytes()
             if links or found.hashes[-1].tobytes() != round.record["head"].tobytes():
-                found.parents = np.ascontiguousarray(rows["parent"])
+                found.parents = rows["parent"].copy()
         found.counted.add(
             Counted(
                 blocks=len(rows),

@@ -19,7 +19,7 @@ from baash import kernels
 from baash.errors import LedgerDamaged
 from baash.ledger.blocks import Fault
 from baash.ledger.round import Round
-from baash.records import Reason
+from baash.records import BLOCK_ROW, Reason
 
 PIECE_BYTES = 1 << 20
 RECORD_BYTES_MIN = 72  # a header and an entity of one byte
@@ -45,6 +45,7 @@ class Memory:
     def __init__(self) -> None:
         self.room = kernels.Room()
         self._buffer = np.empty(PIECE_BYTES, dtype=np.uint8)
+        self._headers = np.empty(0, dtype=np.uint8)
         self._work = np.empty((PIECE_BYTES // RECORD_BYTES_MIN, 32), dtype=np.uint8)
 
     def bytes(self, size: int) -> np.ndarray:
@@ -52,6 +53,16 @@ class Memory:
         if size > len(self._buffer):
             self._buffer = np.empty(size, dtype=np.uint8)
         return self._buffer[:size]
+
+    def headers(self, round: Round) -> np.ndarray:
+        """BLOCK_ROW: the headers of a round, good until the next round's are asked for."""
+        first, count = int(round.locator["first_block"]), int(round.locator["block_count"])
+        size = round.file.check("block_headers", first * BLOCK_ROW.itemsize, count * BLOCK_ROW.itemsize)
+        if size > len(self._headers):
+            self._headers = np.empty(size, dtype=np.uint8)
+        round.file.read_into(self._headers[:size], "block_headers", first * BLOCK_ROW.itemsize)
+        rows: np.ndarray = self._headers[:size].view(BLOCK_ROW)
+        return rows
 
     def copy(self, hashes: np.ndarray) -> np.ndarray:
         """A copy of hashes (n, 32)."""
