@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from ledgers import Builder, batch_of, record
 from reader import second_reader
 
 from baash import batch as batches
 from baash import keys
+from baash.cli.verify import verify
 from baash.ledger import counting
 from baash.ledger.audit import Report, audit
+from baash.ledger.audit import views as audit_views
 from baash.ledger.layout import layout
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
@@ -276,3 +281,69 @@ def test_an_id_from_elsewhere_vouches_for_nothing_here(copy: Path) -> None:
 
 def test_the_second_reader_agrees_on_blocks(copy: Path) -> None:
     assert len(second_reader.audit(copy).blocks) == len(proved(copy)[0])
+
+
+# --- what a reader of the report sees
+
+
+def test_the_report_says_so(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Ledger(copy) as ledger:
+        place = int(ledger.block(6).row["records_offset"])
+    flip(segment(copy, 6), "records", place + 5)
+    for as_json in (False, True):
+        with pytest.raises(typer.Exit) as left:
+            verify(copy, as_json=as_json, ledger_id=None, ranks=None, debug=False)
+        assert left.value.exit_code == 1
+        said = capsys.readouterr().out
+        if as_json:
+            assert json.loads(said)["proved"] == {
+                "blocks": TOTAL - 1,
+                "transactions": 4 * (TOTAL - 1),
+                "block_total": TOTAL,
+                "transaction_total": 4 * TOTAL,
+                "ranges": [[0, 5], [7, TOTAL - 1]],
+                "range_count": 2,
+                "rules_until": 4,
+            }
+        else:
+            assert (
+                f"provably as committed: {TOTAL - 1} of {TOTAL} blocks, {4 * TOTAL - 4} of {4 * TOTAL} transactions"
+                in said
+            )
+            assert f"  blocks 0 to 5, 7 to {TOTAL - 1}\n" in said
+            assert "rules could be replayed for the 4 blocks before block 4 only" in said
+
+
+def test_nothing_is_said_of_what_is_well(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify(copy, as_json=False, ledger_id=None, ranks=None, debug=False)
+    assert "provably" not in capsys.readouterr().out
+
+
+# --- beside a writer
+
+
+def test_what_was_committed_when_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = Builder(tmp_path / "l", clusters=1)
+    builder.begin_view(clusters=1)
+    numbers = itertools.count()
+
+    def commit() -> None:
+        builder.commit(batch_of([record(Operation.CREATE, f"e{i}", i) for i in itertools.islice(numbers, 8)]))
+        builder.checkpoint()
+
+    commit()
+    read = audit_views.read_checkpoint
+
+    def late(*arguments: Any) -> Any:
+        commit()
+        return read(*arguments)
+
+    monkeypatch.setattr(audit_views, "read_checkpoint", late)
+    report = audit(builder.path, progress=lambda done, total: commit())
+    assert report.ok and (report.blocks, report.transactions, report.rounds) == (2, 8, 1)
+    assert any("written since the audit began" in n for n in report.notes)
+    assert report.proved.ranges == [(0, 1)] and report.proved.block_total == 2
+    monkeypatch.undo()
+    report = audit(builder.path)
+    assert report.ok and (report.blocks, report.head) == (6, builder.log.head)
+    builder.close()

@@ -63,7 +63,7 @@ class Share:
     def __init__(self, expected: int = 0) -> None:
         """``expected``: how many transactions will come, more or less; memory that was never touched costs nothing."""
         self._known = True
-        self._entities = kernels.EntityTable()
+        self._entities = kernels.EntityTable(min(expected, 1 << 16))
         self._pairs, self._ids8 = Growing(expected), Growing(expected)
         self._references = NOTHING
         self._waiting: list[np.ndarray] = []
