@@ -55,7 +55,7 @@ def verify(
         raise UsageError(f"--ledger-id must be 64 hex digits, not {ledger_id!r}")
     known = bytes.fromhex(ledger_id) if ledger_id is not None else None
     if ending.launched_ranks() > 1 or ending.has_parent():
-        _as_rank(ledger, known, as_json)
+        _as_rank(ledger, known, as_json, debug)
     if ranks is not None:
         _as_parent(ledger, ledger_id, as_json, ranks, debug)
     began = time.monotonic()
@@ -66,7 +66,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _as_rank(ledger: Path, known: bytes | None, as_json: bool) -> NoReturn:
+def _as_rank(ledger: Path, known: bytes | None, as_json: bool, debug: bool) -> NoReturn:
     """One rank of an audit under a launcher."""
     from baash.mpi import ending
     from baash.mpi.audit import verify_all
@@ -89,7 +89,7 @@ def _as_rank(ledger: Path, known: bytes | None, as_json: bool) -> NoReturn:
     def tell(done: int, total: int) -> None:
         emit("progress", done=done, total=total)
 
-    verify_all(ledger, known, answer, complain, _seldom(tell) if parent else None)
+    verify_all(ledger, known, answer, complain, _seldom(tell) if parent else None, debug)
 
 
 def _seldom(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
@@ -111,6 +111,7 @@ def _as_parent(ledger: Path, ledger_id: str | None, as_json: bool, ranks: int, d
 
     arguments = [str(Path(baash.__file__).parents[1]), "verify", *(["--json"] if as_json else [])]
     arguments += ["--ledger-id", ledger_id] if ledger_id else []
+    arguments += ["--debug"] if debug else []
     with bar("verifying", "blocks", enabled=not as_json) as progress:
 
         def heard(event: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,7 +62,12 @@ class PeerFailed(BaashError):
 
 
 def verify_all(
-    path: Path, ledger_id: bytes | None, answer: Answer, complain: Callable[[str], None], progress: Progress | None
+    path: Path,
+    ledger_id: bytes | None,
+    answer: Answer,
+    complain: Callable[[str], None],
+    progress: Progress | None,
+    debug: bool = False,
 ) -> NoReturn:
     """This rank's part of an audit, to the end of the process. ``answer`` and ``progress`` are called in rank 0 alone;
     ``complain`` in the rank that speaks for all when it failed."""
@@ -74,10 +80,12 @@ def verify_all(
         try:
             ending.leave_with(rank.lead(ledger_id, answer, progress) if transport.rank == 0 else rank.follow())
         except BaseException as error:
+            if debug:
+                traceback.print_exception(error)
             rank.fail(error, complain)
         return transport
 
-    ending.run_rank(body, claim=ending.has_parent())
+    ending.run_rank(body, debug=debug, claim=ending.has_parent())
 
 
 class _Rank:
