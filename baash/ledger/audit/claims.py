@@ -33,7 +33,7 @@ class Claim:
 
     raw: np.ndarray
     certificate: Certificate | None
-    wrong: str | None
+    wrong: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def _read_claim(round: Round, body: Body, window: int) -> Claim:
     try:
         raw = round.certificate(body, window)
         made = certificates.decode(raw)
-        return Claim(raw, made, certificates.examine(made, round.view))
+        return Claim(raw, made, tuple(certificates.faults(made, round.view)))
     except (ValueError, LedgerDamaged) as error:
-        return Claim(raw, None, str(error))
+        return Claim(raw, None, (str(error),))
 
 
 def check_commit(round: Round, found: Examined) -> bool:
@@ -153,8 +153,8 @@ def check_body(round: Round, claims: Claims, rows: np.ndarray, found: Examined) 
         prefix, made, here = int(row["prefix"]), claim.certificate, _said_at(found, at)
         linked["block"], linked["cluster"], linked["number"] = min(at, 2**32 - 1), row["cluster"], row["number"]
         linked["window"] = row["window"]
-        if claim.wrong:
-            here(0, f"window {int(row['number'])} of cluster {int(row['cluster'])}: {claim.wrong}")
+        for wrong in claim.wrong:
+            here(0, f"window {int(row['number'])} of cluster {int(row['cluster'])}: {wrong}")
         if made is not None:
             linked["told"], linked["previous"], linked["base"] = True, made.window["previous"], made.window["base"]
             _check_window(row, claim.raw, made, here)
