@@ -65,6 +65,8 @@ cdef extern from "baash.h" nogil:
         uint8_t *, size_t *, const uint8_t *, size_t, const baash_transaction_info *, size_t, int)
 
     int baash_block_contents(uint8_t *, const uint8_t *, size_t, uint32_t, int)
+    int baash_block_match(int *, uint8_t *, const uint8_t *, size_t, const baash_transaction_info *, size_t, uint64_t,
+                          int)
     int baash_block_chain(uint8_t *, uint8_t *, size_t, uint64_t, const uint8_t *, int)
 
     ctypedef struct baash_window:
@@ -162,3 +164,15 @@ cdef extern from "baash.h" nogil:
                           uint32_t, uint32_t)
     int baash_index_records(uint8_t *, uint64_t *, size_t *, int *, size_t, int, uint64_t, const uint64_t *, size_t,
                             size_t)
+
+    ctypedef struct baash_act:
+        pass
+
+    ctypedef struct baash_taken:
+        uint64_t acts, is_signed, refers, strangers
+
+    int baash_state_take(baash_act *, uint64_t *, uint64_t *, baash_taken *, const baash_transaction_info *,
+                         const uint8_t *, const uint8_t *, size_t, uint32_t, const uint32_t *, uint32_t,
+                         const uint64_t *)
+    int baash_state_prints(uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint64_t *)
+    int baash_state_follow(uint16_t *, size_t *, baash_entity_table *, const baash_act *, size_t)

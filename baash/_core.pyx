@@ -281,6 +281,20 @@ def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, c
     check(status)
 
 
+def block_match(uint8_t[:, ::1] work, const uint8_t[:, ::1] rows, const uint8_t[:, ::1] info, uint64_t records_bytes,
+                int kernel):
+    cdef int status, match = 0
+    cdef size_t n = info.shape[0]
+    shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+    shape(info.shape[0], info.shape[1], n, 64)
+    shape(work.shape[0], work.shape[1], n, 32)
+    with nogil:
+        status = baash_block_match(&match, &work[0, 0], &rows[0, 0], rows.shape[0],
+                                   <const baash_transaction_info *> &info[0, 0], n, records_bytes, kernel)
+    check(status)
+    return match != 0
+
+
 cdef class Window:
     """A window as it came; keeps the arrays."""
 
@@ -637,6 +651,53 @@ def index_records(uint8_t[::1] records, uint64_t[::1] ends, size_t done, int fil
         status = baash_index_records(&records[0], &ends[0], &done, &error, records.shape[0], file, end, &offsets[0],
                                      offsets.shape[0], typical)
     return done, status, error
+
+
+def state_take(uint8_t[:, ::1] acts, uint64_t[::1] pairs, uint64_t[::1] ids8, const uint8_t[:, ::1] info,
+               const uint8_t[:, ::1] ids, const uint8_t[:, ::1] entities, uint32_t first, const uint32_t[::1] owners,
+               uint32_t cluster, const uint64_t[::1] seeds):
+    """(acts, signed, refers, strangers)"""
+    cdef size_t n = info.shape[0]
+    cdef baash_taken taken
+    cdef int status
+    shape(info.shape[0], info.shape[1], n, 64)
+    shape(ids.shape[0], ids.shape[1], n, 32)
+    shape(entities.shape[0], entities.shape[1], n, 32)
+    shape(acts.shape[0], acts.shape[1], n, 32)
+    same(pairs.shape[0], n)
+    same(ids8.shape[0], n)
+    same(owners.shape[0], 4096)
+    same(seeds.shape[0], 3)
+    with nogil:
+        status = baash_state_take(<baash_act *> &acts[0, 0], &pairs[0], &ids8[0], &taken,
+                                  <const baash_transaction_info *> &info[0, 0], &ids[0, 0], &entities[0, 0], n, first,
+                                  &owners[0], cluster, &seeds[0])
+    check(status)
+    return taken.acts, taken.is_signed, taken.refers, taken.strangers
+
+
+def state_prints(uint64_t[::1] prints, const uint8_t[:, ::1] issuers, const uint64_t[::1] sequences,
+                 const uint64_t[::1] seeds):
+    cdef size_t n = sequences.shape[0]
+    shape(issuers.shape[0], issuers.shape[1], n, 16)
+    same(prints.shape[0], n)
+    same(seeds.shape[0], 3)
+    with nogil:
+        baash_state_prints(&prints[0], &issuers[0, 0], &sequences[0], n, &seeds[0])
+
+
+def state_follow(uint16_t[::1] reasons, size_t done, Entities table not None, const uint8_t[:, ::1] acts):
+    """How many acts are done; fewer than all: the table is full."""
+    cdef size_t n = acts.shape[0]
+    cdef int status
+    shape(acts.shape[0], acts.shape[1], n, 32)
+    same(reasons.shape[0], n)
+    with nogil:
+        status = baash_state_follow(&reasons[0], &done, &table.c, <const baash_act *> &acts[0, 0], n)
+    table.settle()
+    if status != BAASH_E_FULL:
+        check(status)
+    return done
 
 
 init()

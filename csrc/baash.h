@@ -177,6 +177,11 @@ BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t 
  * taken. parent[32] is that of the first. */
 BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                                 int kernel);
+/* *match: whether blocks that lie one behind the other are what their headers say: rows[blocks × 128] against the records
+ * that info[count] and work[count × 32], their ids, describe (baash_transaction_read), records_bytes in all. Every
+ * block holds as many whole records, in as many bytes, and has the content digest. work is used up. */
+BAASH_API int baash_block_match(int *match, uint8_t *work, const uint8_t *rows, size_t blocks,
+                                const baash_transaction_info *info, size_t count, uint64_t records_bytes, int kernel);
 
 /* ---- Windows ---- */
 
@@ -375,6 +380,36 @@ BAASH_API int baash_index_merge(uint8_t *out, size_t *done, size_t capacity, con
  * record at offsets[*done]; BAASH_E_READ: *error. */
 BAASH_API int baash_index_records(uint8_t *records, uint64_t *ends, size_t *done, int *error, size_t capacity, int file,
                                   uint64_t end, const uint64_t *offsets, size_t count, size_t typical);
+
+/* What the rules over entities need of a transaction that is no NOTE. */
+typedef struct baash_act {
+    uint64_t key[2]; /* the first half of its entity's hash */
+    uint64_t expected_version;
+    uint32_t number; /* the caller's, for whatever it wants to say of it */
+    uint8_t operation, pad[3];
+} baash_act;
+
+/* What baash_state_take met. */
+typedef struct baash_taken {
+    uint64_t acts; /* rows of acts that were filled */
+    uint64_t is_signed, refers; /* transactions with a signature, with references */
+    uint64_t strangers; /* whose entity is of another cluster */
+} baash_taken;
+
+/* In one pass over count transactions: their acts (at most count; `number` is first + index), and of each the print of its
+ * (issuer, sequence) and the first 8 bytes of its id. owners[4096]: the cluster of each shard. */
+BAASH_API int baash_state_take(baash_act *acts, uint64_t *pairs, uint64_t *ids8, baash_taken *taken,
+                               const baash_transaction_info *info, const uint8_t *ids, const uint8_t *entities,
+                               size_t count, uint32_t first, const uint32_t *owners, uint32_t cluster,
+                               const uint64_t seeds[3]);
+/* prints[count] of pairs: issuers[count × 16]. Equal pairs have equal prints; different ones of one issuer never; those
+ * of two issuers only by chance (2^-64), which nobody can help along who does not know the seeds. */
+BAASH_API int baash_state_prints(uint64_t *prints, const uint8_t *issuers, const uint64_t *sequences, size_t count,
+                                 const uint64_t seeds[3]);
+/* The rules over entities alone, for who only replays what was decided: each act is judged (reasons[count]) and, if it
+ * keeps the rules, done to the table at once. *done, in and out: BAASH_E_FULL when the table is at 70 %; grow, call again. */
+BAASH_API int baash_state_follow(uint16_t *reasons, size_t *done, baash_entity_table *table, const baash_act *acts,
+                                 size_t count);
 
 #ifdef __cplusplus
 }

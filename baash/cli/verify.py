@@ -1,21 +1,33 @@
-"""``baash verify``: the audit, for people and for machines. What is checked is ``ledger/audit.py``'s matter."""
+"""``baash verify``: the audit, for people and for machines, alone or over ranks. What is checked is ``ledger/audit``'s matter.
+
+Started by mpirun, every rank runs this same command; rank 0 alone speaks. With ``-n`` it is the parent that starts mpirun.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from baash.cli.screen import bar
-from baash.cli.screen import counted as counted_as
-from baash.errors import UsageError
+import baash
+from baash.cli.screen import bar, counted
+from baash.errors import Interrupted, UsageError
 from baash.text import json_text, printable
 
+if TYPE_CHECKING:
+    from baash.ledger.audit import Report
+
 SCHEMA_VERSION = 1
+RANKS_MAX = 4096
+RANGES_SHOWN = 20
+# A rank is this command, but of the very package this is, whatever lies in the current folder.
+_RANK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from baash.cli import main; main()"
 
 
 def verify(
@@ -24,66 +36,167 @@ def verify(
     ledger_id: Annotated[
         str | None, typer.Option("--ledger-id", metavar="HEX", help="The ledger's id, as you know it from elsewhere.")
     ] = None,
+    ranks: Annotated[
+        int | None,
+        typer.Option("-n", "--ranks", min=1, max=RANKS_MAX, help="Divide the work over so many MPI ranks."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Check a whole ledger: every hash, signature, vote and rule. Needs the folder and nothing else.
 
-    Ends with 0 if all is well, 1 if anything is not as it was committed.
+    Ends with 0 if all is well, 1 if anything is not as it was committed. Under mpirun the ranks share the work.
 
     Example: baash verify ./ledger-demo
     """
     from baash.ledger.audit import audit
+    from baash.mpi import ending
 
     if ledger_id is not None and not re.fullmatch("[0-9a-fA-F]{64}", ledger_id):
         raise UsageError(f"--ledger-id must be 64 hex digits, not {ledger_id!r}")
     known = bytes.fromhex(ledger_id) if ledger_id is not None else None
+    if ending.launched_ranks() > 1 or ending.has_parent():
+        _as_rank(ledger, known, as_json, debug)
+    if ranks is not None:
+        _as_parent(ledger, ledger_id, as_json, ranks, debug)
     began = time.monotonic()
     with bar("verifying", "blocks", enabled=not as_json) as progress:
         report = audit(ledger, known, progress)
-    elapsed_s = time.monotonic() - began
-    counted = {
-        "blocks": report.blocks,
-        "transactions": report.transactions,
-        "rejections": report.rejections,
-        "rounds": report.rounds,
-        "certificates": report.certificates,
-        "signatures": report.signatures,
-        "views": report.views,
-    }
-    if as_json:
-        result = {
-            "schema_version": SCHEMA_VERSION,
-            "ok": report.ok,
-            "walked": report.walked,
-            "ledger_id": report.ledger_id.hex() if report.ledger_id else None,
-            **counted,
-            "records_bytes": report.records_bytes,
-            "head": report.head.hex(),
-            "problems": [asdict(p) for p in report.problems],
-            "problem_count": report.problem_count,
-            "notes": report.notes,
-            "note_count": report.note_count,
-            "elapsed_s": round(elapsed_s, 6),
-        }
-        print(json_text(result))
-    else:
-        unknown = "(no view was published)" if report.walked else "(its view records do not say)"
-        print(f"ledger {report.ledger_id.hex() if report.ledger_id else unknown}")
-        if report.walked:
-            print(", ".join(counted_as(count, name[:-1]) for name, count in counted.items()))
-        else:
-            print("nothing was counted: its view records do not lead from the newest to the first")
-        if report.blocks:
-            print(f"head: block {report.blocks - 1:,}, {report.head.hex()}")
-        for note in report.notes:
-            print(f"note: {printable(note)}")
-        if report.note_count > len(report.notes):
-            print(f"note: and {report.note_count - len(report.notes):,} more notes")
-        for problem in report.problems:
-            print(f"PROBLEM: {printable(problem)}")
-        if report.problem_count > len(report.problems):
-            print(f"PROBLEM: and {report.problem_count - len(report.problems):,} more")
-        rate = f"{report.records_bytes / 1e6:,.1f} MB of records in {elapsed_s:.1f} s"
-        print(f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})")
+    print(shown(report, time.monotonic() - began, as_json))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _as_rank(ledger: Path, known: bytes | None, as_json: bool, debug: bool) -> NoReturn:
+    """One rank of an audit under a launcher."""
+    from baash.mpi import ending
+    from baash.mpi.audit import verify_all
+    from baash.mpi.report import emit
+
+    began, parent = time.monotonic(), ending.has_parent()
+
+    def answer(report: Report) -> int:
+        text, code = shown(report, time.monotonic() - began, as_json), int(not report.ok)
+        if parent:
+            ending.tell_parent(code, text=text)
+        else:
+            print(text, flush=True)
+        return code
+
+    def complain(text: str) -> None:
+        if not parent:
+            print(f"baash: {printable(text)}", file=sys.stderr, flush=True)
+
+    def tell(done: int, total: int) -> None:
+        emit("progress", done=done, total=total)
+
+    verify_all(ledger, known, answer, complain, _seldom(tell) if parent else None, debug)
+
+
+def _seldom(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Five times a second, and at the end."""
+    last = [float("-inf")]
+
+    def progress(done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now > last[0] + 0.2:
+            last[0] = now
+            tell(done, total)
+
+    return progress
+
+
+def _as_parent(ledger: Path, ledger_id: str | None, as_json: bool, ranks: int, debug: bool) -> NoReturn:
+    """Start the ranks, draw their progress, say what rank 0 says; ends the process."""
+    from baash.cli.launch import launch
+
+    arguments = [str(Path(baash.__file__).parents[1]), "verify", *(["--json"] if as_json else [])]
+    arguments += ["--ledger-id", ledger_id] if ledger_id else []
+    arguments += ["--debug"] if debug else []
+    with bar("verifying", "blocks", enabled=not as_json) as progress:
+
+        def heard(event: dict[str, Any]) -> None:
+            if event["event"] == "progress":
+                progress(int(event["done"]), int(event["total"]))
+
+        result = launch(ranks, [*arguments, "--", str(ledger)], debug=debug, on_progress=heard, program=("-c", _RANK))
+    status = result.status or {}
+    if "text" in status:
+        print(status["text"], flush=True)
+    elif status.get("error"):
+        print(f"baash: {printable(status['error'])}", file=sys.stderr)
+    elif result.exit_code == Interrupted.exit_code:
+        print("baash: interrupted; nothing is said of the ledger", file=sys.stderr)
+    else:
+        last = result.stderr_tail.strip().splitlines()[-5:]
+        print("baash: the audit ended without a report; its last words:\n  " + "\n  ".join(last), file=sys.stderr)
+    sys.exit(result.exit_code or int("text" not in status))
+
+
+def shown(report: Report, elapsed_s: float, as_json: bool) -> str:
+    """A report as it is printed."""
+    return _json(report, elapsed_s) if as_json else "\n".join(_lines(report, elapsed_s))
+
+
+def _counts(report: Report) -> dict[str, int]:
+    names = ("blocks", "transactions", "rejections", "rounds", "certificates", "signatures", "views")
+    return {name: getattr(report, name) for name in names}
+
+
+def _json(report: Report, elapsed_s: float) -> str:
+    proved = report.proved
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "ok": report.ok,
+        "walked": report.walked,
+        "ledger_id": report.ledger_id.hex() if report.ledger_id else None,
+        **_counts(report),
+        "records_bytes": report.records_bytes,
+        "head": report.head.hex(),
+        "problems": [asdict(p) for p in report.problems],
+        "problem_count": report.problem_count,
+        "notes": report.notes,
+        "note_count": report.note_count,
+        "proved": {f.name: getattr(proved, f.name) for f in fields(proved)},
+        "elapsed_s": round(elapsed_s, 6),
+    }
+    return json_text(result)
+
+
+def _lines(report: Report, elapsed_s: float) -> list[str]:
+    unknown = "(no view was published)" if report.walked else "(its view records do not say)"
+    lines = [f"ledger {report.ledger_id.hex() if report.ledger_id else unknown}"]
+    if report.walked:
+        lines.append(", ".join(counted(count, name[:-1]) for name, count in _counts(report).items()))
+    else:
+        lines.append("nothing was counted: its view records do not lead from the newest to the first")
+    if report.blocks:
+        lines.append(f"head: block {report.blocks - 1:,}, {report.head.hex()}")
+    lines += [f"note: {printable(note)}" for note in report.notes]
+    if report.note_count > len(report.notes):
+        lines.append(f"note: and {report.note_count - len(report.notes):,} more notes")
+    lines += [f"PROBLEM: {printable(problem)}" for problem in report.problems]
+    if report.problem_count > len(report.problems):
+        lines.append(f"PROBLEM: and {report.problem_count - len(report.problems):,} more")
+    if not report.ok and report.walked:
+        lines += _still_good(report)
+    rate = f"{report.records_bytes / 1e6:,.1f} MB of records in {elapsed_s:.1f} s"
+    return [
+        *lines,
+        f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})",
+    ]
+
+
+def _still_good(report: Report) -> list[str]:
+    """What is proved in spite of the problems."""
+    proved = report.proved
+    what = f"{proved.blocks:,} of {counted(proved.block_total, 'block')}"
+    of = f"{proved.transactions:,} of {counted(proved.transaction_total, 'transaction')}"
+    lines = [f"provably as committed: {what}, {of}"]
+    ranges = [f"{a:,} to {b:,}" if a < b else f"{a:,}" for a, b in proved.ranges[:RANGES_SHOWN]]
+    if ranges:
+        more = f", and {proved.range_count - len(ranges):,} more ranges" if proved.range_count > len(ranges) else ""
+        lines.append(f"  blocks {', '.join(ranges)}{more}")
+    if proved.rules_until < proved.block_total:
+        where = f"the {counted(proved.rules_until, 'block')} before block {proved.rules_until:,}"
+        lines.append(f"  versions and rules could be replayed for {where if proved.rules_until else 'no block'} only")
+    return lines

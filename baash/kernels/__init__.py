@@ -6,23 +6,35 @@ Hashes are (n, 32) u1. Bytes may be ``bytes``, a memoryview or a C-contiguous ar
 are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can come from every function that hashes.
 """
 
-from baash.kernels.blocks import chain_blocks, content_digests, tally
+from baash.kernels.arrays import ACT
+from baash.kernels.blocks import chain_blocks, content_digests, match_blocks, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.index import IndexTable, PageFault, index_merge, index_records, index_seal
-from baash.kernels.rules import Applied, apply_transactions, check_transactions
+from baash.kernels.rules import (
+    Applied,
+    Taken,
+    apply_transactions,
+    check_transactions,
+    follow_rules,
+    pair_prints,
+    take_acts,
+)
 from baash.kernels.tables import EntityTable, ReplayTable
-from baash.kernels.transactions import encode, entity_hashes, gather, read, scan, transaction_ids
+from baash.kernels.transactions import Room, encode, entity_hashes, gather, read, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_paths, merkle_root_from_path, merkle_roots
 from baash.kernels.windows import WindowForm, check_window
 
 __all__ = [
+    "ACT",
     "Applied",
     "EntityTable",
     "IndexTable",
     "KernelInfo",
     "PageFault",
     "ReplayTable",
+    "Room",
+    "Taken",
     "WindowForm",
     "apply_transactions",
     "available",
@@ -33,6 +45,7 @@ __all__ = [
     "current",
     "encode",
     "entity_hashes",
+    "follow_rules",
     "gather",
     "hash_rows",
     "index_merge",
@@ -40,16 +53,19 @@ __all__ = [
     "index_seal",
     "log_append",
     "log_root",
+    "match_blocks",
     "merkle_path",
     "merkle_paths",
     "merkle_root_from_path",
     "merkle_roots",
     "openmp",
+    "pair_prints",
     "read",
     "scan",
     "select",
     "sha256_batch",
     "sha256_spans",
+    "take_acts",
     "tally",
     "transaction_ids",
 ]

@@ -40,6 +40,11 @@ TRANSACTION_INFO = np.dtype(
     ]
 )
 
+# What the rules over entities need of a transaction that is no NOTE: baash_act in csrc/baash.h.
+ACT = np.dtype(
+    [("key", "<u8", 2), ("expected_version", "<u8"), ("number", "<u4"), ("operation", "u1"), ("pad", "u1", 3)]
+)
+
 
 def as_bytes(buffer: Bytes) -> U1:
     """The bytes of a buffer or of an array of any type, flat, not copied. ValueError when they are not in one piece."""

@@ -8,7 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from baash import _core
-from baash.kernels.arrays import U1, U4, Bool, Bytes, Integers, as_bytes, as_column, as_rows, room_for_hashes
+from baash.kernels.arrays import (
+    U1,
+    U4,
+    Bool,
+    Bytes,
+    Integers,
+    as_bytes,
+    as_column,
+    as_info_rows,
+    as_rows,
+    room_for_hashes,
+)
 from baash.kernels.dispatch import number
 
 ENTRY_BYTES = 40  # records.BLOCK_ENTRY
@@ -32,6 +43,19 @@ def chain_blocks(rows: npt.NDArray[Any], height: int, parent: Bytes, kernel: str
     out = room_for_hashes(len(target))
     _core.block_chain(out, target, height, as_bytes(parent), number(kernel))
     return out
+
+
+def match_blocks(
+    rows: npt.NDArray[Any], info: npt.NDArray[Any], work: U1, records_bytes: int, kernel: str | None = None
+) -> bool:
+    """Whether blocks that lie one behind the other are what their headers say: counts, sizes and content digests.
+
+    ``rows``: BLOCK_ROW; ``info`` and ``work``, the ids, (n, 32): of the records, ``records_bytes`` in all, as ``read`` gives them.
+    ``work`` is used up.
+    """
+    return bool(
+        _core.block_match(work, as_rows(rows, ROW_BYTES, copy=False), as_info_rows(info), records_bytes, number(kernel))
+    )
 
 
 def tally(

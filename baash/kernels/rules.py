@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from baash import _core
-from baash.kernels.arrays import U1, U2, U8, Bool, Integers, as_column, as_info_rows, as_rows, as_u8
+from baash.kernels.arrays import ACT, U1, U2, U4, U8, Bool, Integers, as_column, as_info_rows, as_rows, as_u8
 from baash.kernels.tables import EntityTable, ReplayTable, power_of_two
 
 
@@ -102,3 +103,73 @@ def apply_transactions(
             core.room(steps)
         else:
             replay.grow()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What ``take_acts`` met: ``acts`` rows filled, and how many have a signature, refer to others, are of another cluster."""
+
+    acts: int
+    signed: int
+    refers: int
+    strangers: int
+
+
+def take_acts(
+    acts: npt.NDArray[Any],
+    pairs: U8,
+    ids8: U8,
+    info: npt.NDArray[Any],
+    ids: U1,
+    entities: U1,
+    first: int,
+    owners: U4,
+    cluster: int,
+    seeds: U8,
+) -> Taken:
+    """What spans a ledger, of n transactions, in one pass; all of it is written to the first three, of n each.
+
+    ``acts`` ACT: of those that are no NOTE, with ``number`` = ``first`` + index; ``pairs``: prints of (issuer, sequence), as
+    ``pair_prints``; ``ids8``: the first 8 bytes of each id. ``owners`` u4 (4,096): each shard's cluster.
+    """
+    return Taken(
+        *_core.state_take(
+            as_act_rows(acts),
+            pairs,
+            ids8,
+            as_info_rows(info),
+            as_rows(ids, 32),
+            as_rows(entities, 32),
+            first,
+            np.require(owners, np.uint32, ["C", "A"]),
+            cluster,
+            seeds,
+        )
+    )
+
+
+def pair_prints(issuers: U1, sequences: Integers, seeds: U8) -> U8:
+    """u8 (n): equal for equal (issuer, sequence), else different but for chance (2⁻⁶⁴ a pair). ``seeds``: 3 secret numbers."""
+    numbers = as_u8(sequences)
+    out = np.empty(len(numbers), dtype=np.uint64)
+    _core.state_prints(out, as_rows(issuers, 16), numbers, seeds)
+    return out
+
+
+def follow_rules(table: EntityTable, acts: npt.NDArray[Any]) -> U2:
+    """Replay ``acts`` (ACT, in order): the reasons u2 (n) why they break a rule, or 0; those that do not change ``table``."""
+    rows, done = as_act_rows(acts), 0
+    reasons = np.empty(len(rows), dtype=np.uint16)
+    while True:
+        done = _core.state_follow(reasons, done, table.core, rows)
+        table.settle()
+        if done == len(rows):
+            return reasons
+        table.grow()
+
+
+def as_act_rows(acts: npt.NDArray[Any]) -> U1:
+    """(n, 32) u1, not copied: an array of ACT."""
+    if acts.dtype != ACT:
+        raise ValueError("an array of kernels.ACT is needed")
+    return as_rows(acts, ACT.itemsize, copy=False)

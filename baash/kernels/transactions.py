@@ -51,34 +51,56 @@ def scan(records: Bytes, limit: int | None = None) -> tuple[npt.NDArray[Any], in
     return info[0], reason, count
 
 
-def read(records: Bytes, kernel: str | None = None) -> tuple[npt.NDArray[Any], U1, U1, int, int]:
-    """``scan``, ``transaction_ids`` and ``entity_hashes`` in one pass over the bytes: (info, ids, entities, reason, at)."""
+class Room:
+    """Memory for what ``read`` finds, to be used again: fresh memory costs as much as hashing. Grows as need be."""
+
+    def __init__(self) -> None:
+        self.columns: list[U1] = []
+
+
+def read(
+    records: Bytes, kernel: str | None = None, room: Room | None = None
+) -> tuple[npt.NDArray[Any], U1, U1, int, int]:
+    """``scan``, ``transaction_ids`` and ``entity_hashes`` in one pass over the bytes: (info, ids, entities, reason, at).
+
+    With ``room`` the three are views of it, good until it is used again.
+    """
     buffer, which = as_bytes(records), number(kernel)
     (info, ids, entities), count, reason = _go_through(
-        buffer, None, (32, 32), lambda *arguments: _core.transaction_read(*arguments, which)
+        buffer, None, (32, 32), lambda *arguments: _core.transaction_read(*arguments, which), room
     )
     return info, ids, entities, reason, count
 
 
 def _go_through(
-    buffer: U1, limit: int | None, widths: tuple[int, ...], step: Callable[..., tuple[int, int, int, bool]]
+    buffer: U1,
+    limit: int | None,
+    widths: tuple[int, ...],
+    step: Callable[..., tuple[int, int, int, bool]],
+    room: Room | None = None,
 ) -> tuple[list[npt.NDArray[Any]], int, int]:
     """Call ``step`` until all is gone through, in ever larger columns: info, and hashes of ``widths``."""
     most = len(buffer) // RECORD_BYTES_MIN + 1
     most = most if limit is None else min(most, max(limit, 0))
     rows = min(most, len(buffer) // _TYPICAL_BYTES + 16)
-    columns: list[U1] = [np.empty((rows, width), dtype=np.uint8) for width in (TRANSACTION_INFO.itemsize, *widths)]
+    if room is not None and room.columns:
+        columns = room.columns
+        rows = len(columns[0])
+    else:
+        columns = [np.empty((rows, width), dtype=np.uint8) for width in (TRANSACTION_INFO.itemsize, *widths)]
     count, position, reason, full = 0, 0, 0, True
     while full:
         count, position, reason, full = step(*columns, count, position, buffer)
-        if not full or rows == most:
+        if not full or rows >= most:
             break
         rows = min(most, 2 * rows)
         larger = [np.empty((rows, column.shape[1]), dtype=np.uint8) for column in columns]
         for to, column in zip(larger, columns, strict=True):
             to[:count] = column[:count]
         columns = larger
-    filled = [column[:count] if 2 * count > rows else column[:count].copy() for column in columns]
+    if room is not None:
+        room.columns = columns
+    filled = [column[:count] if 2 * count > rows or room is not None else column[:count].copy() for column in columns]
     return [filled[0].reshape(-1).view(TRANSACTION_INFO), *filled[1:]], count, reason
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # importing it would start MPI, and the signals must be ours 
 FINALIZE_S = 5  # MPI_Finalize may take so long
 _PR_SET_PDEATHSIG = 1
 _RANK_KEYS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+_SIZE_KEYS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+LOCAL_SIZE_KEYS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 
 _debug = False
 _drain = False
@@ -47,12 +49,13 @@ _exit_code = 0
 _PARENT = "BAASH_PARENT"  # set by the parent (``launcher.environment``)
 
 
-def run_rank(body: Callable[[], MpiTransport | None], *, debug: bool = False) -> NoReturn:
+def run_rank(body: Callable[[], MpiTransport | None], *, debug: bool = False, claim: bool = True) -> NoReturn:
     """Run ``body`` as this process's whole life: an exception ends the rank visibly, the transport returned is closed.
 
+    ``claim`` False leaves standard output to who prints there, and no events are told (``report.py``).
     Call it before MPI is started; start MPI (``world.start_all``) in ``body``.
     """
-    install(debug=debug)
+    install(debug=debug, claim=claim)
     transport = None
     try:
         transport = body()
@@ -64,12 +67,13 @@ def run_rank(body: Callable[[], MpiTransport | None], *, debug: bool = False) ->
     finish(transport)
 
 
-def install(*, debug: bool = False) -> None:
+def install(*, debug: bool = False, claim: bool = True) -> None:
     """Claim signals, standard output and the ways out of this process; follow the launcher."""
     global _debug
     _debug = debug
     follow_launcher()
-    claim_stdout()
+    if claim:
+        claim_stdout()
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
     sys.excepthook = _on_exception
@@ -84,6 +88,23 @@ def drain_requested() -> bool:
 def under_launcher() -> bool:
     """Whether this process is a rank that mpirun, mpiexec or srun started."""
     return any(key in os.environ for key in _RANK_KEYS)
+
+
+def launched_ranks() -> int:
+    """How many ranks this process's launcher started, itself counted; 0 without one. Starts no MPI."""
+    if not under_launcher():
+        return 0
+    return next((int(os.environ[key]) for key in _SIZE_KEYS if os.environ.get(key, "").isdecimal()), 1)
+
+
+def has_parent() -> bool:
+    """Whether a parent of ours started the launcher, and listens to events."""
+    return _PARENT in os.environ
+
+
+def tell_parent(exit_code: int, error: str | None = None, **fields: object) -> None:
+    """The status, if there is a parent: what the job ends with."""
+    emit("status", exit_code=exit_code, error=error, **fields)
 
 
 def rank_here() -> int:

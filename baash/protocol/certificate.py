@@ -1,13 +1,13 @@
 """Certificates: a window header, its blocks' roots and the votes that carried it, so that anyone can recount.
 
 Layout in ``docs/ledger-format.md`` section 5. Decoding copies nothing: the parts are views of the bytes, checked for
-length only; ``examine`` does the arithmetic and names the first thing that is wrong.
+length only; ``examine`` does the arithmetic and names the first thing that is wrong, ``faults`` all of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +45,11 @@ class Certificate:
     @cached_property
     def window_hash(self) -> bytes:
         return hashlib.sha256(self.window.tobytes()).digest()
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """(n, 32): the content digests of its blocks."""
+        return kernels.content_digests(self.entries, int(self.window["cluster"]))
 
     @property
     def prefix(self) -> int:
@@ -120,38 +125,52 @@ def decode(data: np.ndarray) -> Certificate:
 
 
 def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> str | None:
-    """What is wrong with a certificate under ``view``, or None: members, content root, votes and the recount."""
+    """The first thing that is wrong with a certificate under ``view``, or None: members, content root, votes, the recount."""
+    return next(faults(certificate, view, enclosed=enclosed), None)
+
+
+def faults(certificate: Certificate, view: View, *, enclosed: bool = False) -> Iterator[str]:
+    """All that is wrong with a certificate under ``view``, as far as the one does not follow from the other."""
     window, cluster = certificate.window, int(certificate.window["cluster"])
     if int(window["view"]) != view.view or window["ledger"].tobytes() != view.ledger:
-        return "the window is of another view or ledger"
+        yield "the window is of another view or ledger"
+        return
     if cluster >= len(view.coordinators):
-        return f"the window is of cluster {cluster}, which does not exist"
+        yield f"the window is of cluster {cluster}, which does not exist"
+        return
     wrong = _examine_members(certificate, view, cluster)
     if wrong:
-        return wrong
-    digests = kernels.content_digests(certificate.entries, cluster)
+        yield wrong  # what the votes sign covers the members
+    digests = certificate.digests
     root = kernels.merkle_roots(digests, np.array([0, len(digests)]))[0]
     if root.tobytes() != window["content_root"].tobytes():
-        return "the content root is not that of the blocks"
+        yield "the content root is not that of the blocks"
     if int(certificate.entries["count"].sum(dtype=np.uint64)) != int(window["transaction_count"]):
-        return "the window's transaction count is not that of its blocks"
+        yield "the window's transaction count is not that of its blocks"
     if int(certificate.entries["bytes"].sum(dtype=np.uint64)) != int(window["records_bytes"]):
-        return "the window's size is not that of its blocks"
-    prefixes, wrong = _votes(certificate, view)
+        yield "the window's size is not that of its blocks"
     if wrong:
-        return wrong
+        return
+    prefixes, wrong_votes = _votes(certificate, view)
+    yield from wrong_votes
+    if not wrong_votes:
+        yield from _recount(certificate, view, prefixes, enclosed)
+
+
+def _recount(certificate: Certificate, view: View, prefixes: list[int | None], enclosed: bool) -> Iterator[str]:
     members = len(certificate.members)
     need = 1 if certificate.decider is Decider.STORAGE_VALIDATOR else view.parameters.quorum_of(members)
-    decided, status, _ = quorum.count(prefixes, need, int(window["block_count"]))
+    decided, status, _ = quorum.count(prefixes, need, int(certificate.window["block_count"]))
     if enclosed:
-        return "the enclosed votes had sufficed" if status == quorum.SETTLED else None
+        if status == quorum.SETTLED:
+            yield "the enclosed votes had sufficed"
+        return
     if sum(p is not None for p in prefixes) < need:
-        return f"{sum(p is not None for p in prefixes)} votes, but {need} are needed"
-    if decided != certificate.prefix or (status == quorum.OPEN and decided < certificate.prefix):
-        return f"the votes carry {decided} blocks, the certificate says {certificate.prefix}"
+        yield f"{sum(p is not None for p in prefixes)} votes, but {need} are needed"
+    elif decided != certificate.prefix or (status == quorum.OPEN and decided < certificate.prefix):
+        yield f"the votes carry {decided} blocks, the certificate says {certificate.prefix}"
     if certificate.enclosed.nbytes:
-        return _examine_enclosed(certificate, view)
-    return None
+        yield from _examine_enclosed(certificate, view)
 
 
 def _examine_members(certificate: Certificate, view: View, cluster: int) -> str | None:
@@ -172,38 +191,42 @@ def _examine_members(certificate: Certificate, view: View, cluster: int) -> str 
     return None
 
 
-def _votes(certificate: Certificate, view: View) -> tuple[list[int | None], str | None]:
+def _votes(certificate: Certificate, view: View) -> tuple[list[int | None], list[str]]:
     """Each member's prefix, and what is wrong with the votes."""
     members = certificate.members.tolist()
     place = {node: i for i, node in enumerate(members)}
     prefixes: list[int | None] = [None] * len(members)
+    wrong: list[str] = []
     last = -1
     for vote in certificate.votes:
         node = int(vote["node"])
-        if node <= last:
-            return prefixes, "votes are not in ascending order of node"
-        last = node
-        if node not in place:
-            return prefixes, f"a vote by node {node}, which is not a member"
-        if not quorum.genuine(vote, view.nodes[node], certificate.attempt_hash):
-            return prefixes, f"the vote of node {node} is not signed by it for this attempt"
-        if int(vote["answer"]) == Answer.PREFIX:
+        if node <= last:  # and no signature is checked: so there are never more checks than members
+            wrong.append("votes are not in ascending order of node")
+        elif node not in place:
+            wrong.append(f"a vote by node {node}, which is not a member")
+        elif not quorum.genuine(vote, view.nodes[node], certificate.attempt_hash):
+            wrong.append(f"the vote of node {node} is not signed by it for this attempt")
+        elif int(vote["answer"]) == Answer.PREFIX:
             prefixes[place[node]] = min(int(vote["prefix"]), len(certificate.entries))
-    return prefixes, None
+        last = max(last, node)
+    return prefixes, wrong
 
 
-def _examine_enclosed(certificate: Certificate, view: View) -> str | None:
+def _examine_enclosed(certificate: Certificate, view: View) -> Iterator[str]:
     if certificate.decider is not Decider.STORAGE_VALIDATOR:
-        return "a certificate of members encloses another"
+        yield "a certificate of members encloses another"
+        return
     try:
         inner = decode(certificate.enclosed)
     except ValueError as error:
-        return f"enclosed: {error}"
+        yield f"enclosed: {error}"
+        return
     if inner.decider is not Decider.MEMBERS or inner.window_hash != certificate.window_hash:
-        return "encloses votes on another window"
+        yield "encloses votes on another window"
+        return
     if int(inner.head["total_bytes"]) != certificate.enclosed.nbytes or inner.prefix != 0:
-        return "the enclosed certificate has bytes behind it, or claims to have decided something"
-    return examine(inner, view, enclosed=True)
+        yield "the enclosed certificate has bytes behind it, or claims to have decided something"
+    yield from faults(inner, view, enclosed=True)
 
 
 def _members_bytes(members: Sequence[int] | np.ndarray) -> bytes:

@@ -2,7 +2,8 @@
 #include "../sha256/sha256.h"
 
 enum { TAG_CONTENT = 3, VERSION = 1, ENTRY_BYTES = 40, CONTENT_BYTES = 48 };
-enum { ROW_BYTES = 128, HEADER_BYTES = 112, AT_HEIGHT = 8, AT_PARENT = 80 };
+enum { ROW_BYTES = 128, HEADER_BYTES = 112 };
+enum { AT_CLUSTER = 4, AT_HEIGHT = 8, AT_COUNT = 40, AT_CONTENT = 48, AT_PARENT = 80 };
 enum { CHUNK = 256 };
 
 int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t count, uint32_t cluster, int kernel) {
@@ -39,5 +40,77 @@ int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t hei
         memcpy(row + AT_PARENT, i ? hashes + 32 * (i - 1) : parent, 32);
         baash_sha256_hash(hashes + 32 * i, row, &start, &length, 1, kernel);
     }
+    return BAASH_OK;
+}
+
+/* Where in the records the next block begins. */
+typedef struct place {
+    uint64_t transaction, byte;
+} place;
+
+/* The counts and sizes of some blocks; 0: their borders are not those of records. */
+static int find_borders(uint64_t *offsets, place *at, const uint8_t *rows, size_t blocks,
+                        const baash_transaction_info *info, size_t count, uint64_t records_bytes) {
+    const uint64_t first = at->transaction;
+    offsets[0] = 0;
+    for (size_t i = 0; i < blocks; i++) {
+        at->transaction += load32(rows + ROW_BYTES * i + AT_COUNT);
+        at->byte += load32(rows + ROW_BYTES * i + AT_COUNT + 4);
+        if (at->transaction > count ||
+            at->byte != (at->transaction < count ? info[at->transaction].start : records_bytes)) {
+            return 0;
+        }
+        offsets[i + 1] = at->transaction - first;
+    }
+    return 1;
+}
+
+/* Whether some blocks have the content digests of their trees. */
+static int contents_hold(int *status, uint8_t *work, const uint64_t *offsets, const uint8_t *rows, size_t blocks,
+                         int kernel) {
+    uint8_t roots[CHUNK * 32], contents[CHUNK * CONTENT_BYTES];
+    uint64_t sizes[CHUNK], starts[CHUNK], lengths[CHUNK];
+    size_t at;
+    *status = baash_merkle_roots(roots, &at, work, offsets[blocks], sizes, offsets, blocks, kernel);
+    if (*status != BAASH_OK) {
+        return 0;
+    }
+    for (size_t i = 0; i < blocks; i++) {
+        const uint8_t *row = rows + ROW_BYTES * i;
+        uint8_t *content = contents + CONTENT_BYTES * i;
+        store32(content, (uint32_t)TAG_CONTENT << 8 | (uint32_t)VERSION << 16);
+        memcpy(content + 4, row + AT_CLUSTER, 4);
+        memcpy(content + 8, row + AT_COUNT, 8);
+        memcpy(content + 16, roots + 32 * i, 32);
+        starts[i] = CONTENT_BYTES * i, lengths[i] = CONTENT_BYTES;
+    }
+    baash_sha256_hash(roots, contents, starts, lengths, blocks, kernel);
+    for (size_t i = 0; i < blocks; i++) {
+        if (memcmp(roots + 32 * i, rows + ROW_BYTES * i + AT_CONTENT, 32) != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int baash_block_match(int *match, uint8_t *work, const uint8_t *rows, size_t blocks, const baash_transaction_info *info,
+                      size_t count, uint64_t records_bytes, int kernel) {
+    uint64_t offsets[CHUNK + 1];
+    place at = {0, 0};
+    int status = BAASH_OK;
+    *match = 0;
+    if (!baash_sha256_usable(kernel)) {
+        return BAASH_E_KERNEL;
+    }
+    for (size_t done = 0; done < blocks; done += CHUNK) {
+        size_t n = blocks - done < CHUNK ? blocks - done : CHUNK;
+        const uint8_t *some = rows + ROW_BYTES * done;
+        uint8_t *ids = work + 32 * at.transaction;
+        if (!find_borders(offsets, &at, some, n, info, count, records_bytes) ||
+            !contents_hold(&status, ids, offsets, some, n, kernel)) {
+            return status;
+        }
+    }
+    *match = at.transaction == count && at.byte == records_bytes;
     return BAASH_OK;
 }

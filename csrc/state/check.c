@@ -80,28 +80,6 @@ static size_t entity_slot(const state *s, key16 key, uint64_t hash) {
     return slot;
 }
 
-static int check_rules(const baash_transaction_info *t, uint64_t word) {
-    int exists = word >> 63 != 0;
-    switch (t->operation) {
-    case CREATE:
-        return exists ? REASON_ENTITY_EXISTS : REASON_NONE;
-    case USE:
-        return exists ? REASON_NONE : REASON_ENTITY_UNKNOWN;
-    case UPDATE:
-    case RETIRE:
-        if (!exists) {
-            return REASON_ENTITY_UNKNOWN;
-        }
-        return t->expected_version == ANY_VERSION || t->expected_version == (word & ~BAASH_EXISTS)
-                   ? REASON_NONE
-                   : REASON_VERSION_MISMATCH;
-    case NOTE:
-        return REASON_NONE;
-    default:
-        return REASON_BAD_OPERATION;
-    }
-}
-
 static void write_entity(state *s, size_t slot, const uint8_t *key, uint64_t word, int exists, uint64_t number) {
     if (!s->entity_slots[slot]) {
         memcpy(s->keys + 16 * s->written, key, 16);
@@ -134,7 +112,7 @@ static int check_one(state *s, size_t i, const hashes *h, const uint8_t *entity,
     uint64_t word = s->entity_slots[slot] ? s->words[s->entity_slots[slot] - 1]
                                           : entity_find(&s->table, key, h->entity)->word;
     int reason = check_replay(s, i, row, pair);
-    reason = reason ? reason : check_rules(t, word);
+    reason = reason ? reason : rule_broken(t->operation, t->expected_version, word);
     if (reason) {
         return reason;
     }

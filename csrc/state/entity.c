@@ -13,8 +13,6 @@
  * takes it up and puts it back, it may only come nearer to its home; the last step takes along all that came around. */
 #include "table.h"
 
-enum { MOVES = 16 };
-
 static int is_valid(uint64_t version, uint8_t exists) { return !(version & BAASH_EXISTS) && (version || exists); }
 
 int baash_entity_lookup(uint64_t *versions, uint8_t *exists, uint64_t *last, const baash_entity_table *table,
@@ -51,7 +49,7 @@ static void move_entry(baash_entity_table *t, size_t slot) {
 }
 
 /* Moves what lies in the next `places` of `old` and, from there, up to an empty place. */
-static void move_on(baash_entity_table *t, size_t places) {
+void baash_entity_move_on(baash_entity_table *t, size_t places) {
     size_t slot = t->moved, end = t->old_capacity - slot < places ? t->old_capacity : slot + places;
     for (; slot < end || t->old[slot & (t->old_capacity - 1)].word; slot++) {
         if (t->old[slot & (t->old_capacity - 1)].word) {
@@ -80,12 +78,12 @@ static int put(baash_entity_table *t, size_t limit, key16 key, uint64_t hash, ui
 
 int baash_entity_upsert(size_t *done, baash_entity_table *t, const uint8_t *keys, const uint64_t *versions,
                         const uint8_t *exists, const uint64_t *last, size_t count) {
-    const size_t limit = t->capacity / 10 * 7 + t->capacity % 10 * 7 / 10;
+    const size_t limit = entity_limit(t);
     uint64_t hashes[AHEAD];
     while (*done < count) {
         size_t start = *done, n = count - start < AHEAD ? count - start : AHEAD;
         if (t->old) {
-            move_on(t, n * MOVES);
+            baash_entity_move_on(t, n * MOVES);
         }
         for (size_t i = 0; i < n; i++) {
             hashes[i] = entity_hash(load_key(keys + 16 * (start + i)), t->seed);

@@ -95,6 +95,40 @@ static inline int replay_bit(const baash_replay *replay, size_t row, uint64_t se
     return replay_bitmap(replay, row)[bit / 64] >> (bit % 64) & 1;
 }
 
+/* So many places of `old` are moved with every item that a table takes. */
+enum { MOVES = 16 };
+
+/* Moves what lies in the next `places` of `old`, if the table grows, and from there up to an empty place. */
+void baash_entity_move_on(baash_entity_table *t, size_t places);
+
+/* 70 %: with so many entries a table is full. */
+static inline size_t entity_limit(const baash_entity_table *t) {
+    return t->capacity / 10 * 7 + t->capacity % 10 * 7 / 10;
+}
+
+/* The rules (docs/ledger-format.md section 3): REASON_NONE, or which one a transaction breaks on an entity whose entry
+ * says `word`. */
+static inline int rule_broken(uint8_t operation, uint64_t expected_version, uint64_t word) {
+    int exists = word >> 63 != 0;
+    switch (operation) {
+    case CREATE:
+        return exists ? REASON_ENTITY_EXISTS : REASON_NONE;
+    case USE:
+        return exists ? REASON_NONE : REASON_ENTITY_UNKNOWN;
+    case UPDATE:
+    case RETIRE:
+        if (!exists) {
+            return REASON_ENTITY_UNKNOWN;
+        }
+        return expected_version == ANY_VERSION || expected_version == (word & ~BAASH_EXISTS) ? REASON_NONE
+                                                                                              : REASON_VERSION_MISMATCH;
+    case NOTE:
+        return REASON_NONE;
+    default:
+        return REASON_BAD_OPERATION;
+    }
+}
+
 /* Marks one pair and notes in `undo`, unless NULL, what changed; its steps have room for STEPS_PER_MARK(r) more. */
 int baash_replay_mark_one(baash_undo *undo, baash_replay *r, key16 id, uint64_t sequence);
 

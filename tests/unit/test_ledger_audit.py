@@ -302,6 +302,17 @@ def test_votes(builder: Builder) -> None:
     bad(builder.path, "is not signed by it")
 
 
+def test_everything_that_is_wrong_with_votes(builder: Builder) -> None:
+    planned = builder.commit(batch_of(eight()))
+    made, _ = certificate_of(builder, planned)
+    votes = made.votes.copy()
+    votes["signature"][:, 0] ^= 1
+    votes["node"][-1] = 99
+    rewrite(builder, planned, made, votes=votes)
+    report = bad(builder.path, "a vote by node 99, which is not a member")
+    assert sum("is not signed by it for this attempt" in p.what for p in report.problems) == len(votes) - 1
+
+
 def test_too_few_votes(builder: Builder) -> None:
     """A certificate that says the same, with fewer votes than a quorum; everything else is signed and fits."""
     real = builder._certificate
@@ -585,7 +596,7 @@ def test_garbage_in_the_place_of_data(made: Builder, tmp_path: Path) -> None:
 
 
 def test_problems_are_bounded(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from baash.ledger import audit_report
+    from baash.ledger.audit import report as audit_report
 
     monkeypatch.setattr(audit_report, "PROBLEMS_KEPT", 5)
     builder.commit(batch_of([record(Operation.USE, "a", i) for i in range(20)]))

@@ -19,7 +19,7 @@ from baash.cli.verify import verify
 from baash.errors import LedgerDamaged, UsageError
 from baash.ledger import counting
 from baash.ledger.audit import Report, audit
-from baash.ledger.audit_segment import check_metadata
+from baash.ledger.audit.metadata import check_metadata
 from baash.ledger.layout import layout
 from baash.ledger.reader import Ledger
 from baash.protocol import plan

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from baash import keys
 from baash.errors import LedgerError
 from baash.ledger import checkpoint
-from baash.ledger.audit_report import Report
+from baash.ledger.audit.report import Report
 from baash.ledger.folder import CHECKPOINT_NAME, Epoch, Folder
 from baash.protocol import view as views
 from baash.protocol.view import View
 
 
-def check_views(folder: Folder, epochs: list[Epoch], ledger_id: bytes | None, report: Report) -> None:
-    """Every view record of the history, against its own bytes, its predecessor, and the id if one is known."""
+def check_views(folder: Folder, epochs: list[Epoch], ledger_id: bytes | None, report: Report) -> set[int]:
+    """Every view record of the history, against its own bytes, its predecessor, and the id if one is known.
+
+    The numbers of the views that are sound: vouched for by the ledger key, or by the nodes of one that is sound.
+    """
+    sound: set[int] = set()
     for epoch in epochs:
         name, view = folder.view_path(epoch.view.view).name, epoch.view
         if view.encode(epoch.signatures) != epoch.text:
@@ -28,11 +32,16 @@ def check_views(folder: Folder, epochs: list[Epoch], ledger_id: bytes | None, re
                 report.problem(name, None, f"{signer!r} cannot sign this view")
             elif not keys.verify(key, keys.Context.VIEW, view.signed, signature):
                 report.problem(name, None, f"the signature of {signer} does not verify: the view record was edited")
-        if views.vouched(view, epoch.signatures, epoch.predecessor) is None:
+        voucher = views.vouched(view, epoch.signatures, epoch.predecessor)
+        before = epoch.predecessor.view if epoch.predecessor else None
+        if (voucher == "ledger" or (voucher == "nodes" and before in sound)) and ledger_id in (None, view.ledger):
+            sound.add(view.view)
+        if voucher is None:
             report.problem(
                 name, None, "nobody vouches for this view: neither the ledger key nor enough of the nodes before it"
             )
     report.views = len(epochs)
+    return sound
 
 
 def _signer(signer: str, view: View, before: View | None) -> bytes | None:
