@@ -61,6 +61,49 @@ static void test_full(void) {
     free(t.entries);
 }
 
+/* What is taken of transactions is what they say, and prints are the same however they are asked for. */
+static void test_take(uint64_t seed) {
+    enum { N = 50, NOTE = 5 };
+    const uint64_t seeds[3] = {draw(&seed), draw(&seed), draw(&seed)};
+    baash_transaction_info *info = room(N * sizeof *info);
+    baash_act *acts = room(N * sizeof *acts);
+    uint8_t *ids = room(N * 32), *entities = room(N * 32), *issuers = room(N * 16);
+    uint64_t *pairs = room(N * 8), *ids8 = room(N * 8), *prints = room(N * 8), *sequences = room(N * 8);
+    uint32_t *owners = room(4096 * sizeof *owners);
+    uint64_t strangers = 0, is_signed = 0, acted = 0;
+    baash_taken taken;
+    memset(info, 0, N * sizeof *info);
+    for (size_t i = 0; i < 4096; i++) {
+        owners[i] = (uint32_t)(i % 3);
+    }
+    for (size_t i = 0; i < N; i++) {
+        uint64_t key = draw(&seed), id = draw(&seed);
+        info[i].operation = (uint8_t)(1 + draw(&seed) % 5), info[i].flags = draw(&seed) & 1;
+        info[i].sequence = sequences[i] = draw(&seed) % 9, info[i].issuer[3] = (uint8_t)(draw(&seed) % 2);
+        memcpy(issuers + 16 * i, info[i].issuer, 16);
+        memset(entities + 32 * i, 7, 32), memcpy(entities + 32 * i, &key, 8), memcpy(ids + 32 * i, &id, 8);
+        strangers += key % 4096 % 3 != 1, is_signed += info[i].flags, acted += info[i].operation != NOTE;
+    }
+    CHECK(baash_state_take(acts, pairs, ids8, &taken, info, ids, entities, N, 100, owners, 1, seeds) == BAASH_OK);
+    CHECK(taken.acts == acted && taken.is_signed == is_signed && taken.strangers == strangers && !taken.refers);
+    CHECK(baash_state_prints(prints, issuers, sequences, N, seeds) == BAASH_OK);
+    for (size_t i = 0, act = 0; i < N; i++) {
+        CHECK(pairs[i] == prints[i] && !memcmp(&ids8[i], ids + 32 * i, 8));
+        for (size_t k = 0; k < i; k++) {
+            int same = sequences[i] == sequences[k] && !memcmp(issuers + 16 * i, issuers + 16 * k, 16);
+            CHECK((prints[i] == prints[k]) == same);
+        }
+        if (info[i].operation != NOTE) {
+            CHECK(acts[act].number == 100 + i && !memcmp(acts[act].key, entities + 32 * i, 16));
+            act++;
+        }
+    }
+    CHECK(baash_state_take(acts, pairs, ids8, &taken, info, ids, entities, N, UINT32_MAX - 3, owners, 1, seeds) ==
+          BAASH_E_VALUE);
+    free(info), free(acts), free(ids), free(entities), free(issuers), free(pairs), free(ids8), free(prints);
+    free(sequences), free(owners);
+}
+
 static void test_match(uint64_t seed) {
     size_t count = 0, at;
     uint64_t offsets[BLOCKS + 1] = {0}, sizes[BLOCKS], bytes = 0;
@@ -110,6 +153,7 @@ static void test_match(uint64_t seed) {
 int main(void) {
     for (uint64_t seed = 0; seed < 40; seed++) {
         test_follow(seed);
+        test_take(seed);
     }
     test_full();
     for (uint64_t seed = 0; seed < 10; seed++) {
