@@ -13,6 +13,7 @@ import typer
 
 from baash.errors import UsageError
 from baash.protocol.flights import Limits
+from baash.protocol.plan import SEGMENT_BYTES
 from baash.protocol.view import QUORUMS, Parameters
 from baash.records import PAYLOAD_BYTES_MAX
 from baash.sources import FORMATS, WORKLOADS, Source, open_inputs, open_workload
@@ -21,6 +22,7 @@ from baash.sources.ycsb import FIELDS, RECORDS_MAX, TRANSACTIONS_MAX
 WRITERS = ("auto", "offset", "mpio")
 LAUNCHERS = ("mpirun", "srun", "none")
 MIB = 1 << 20
+SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST = 1 << 12, 1 << 36
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class RunOptions:
     seed: int = 1
     writer: str = "auto"
     window_mib: float = 4.0
+    segment_bytes: int = SEGMENT_BYTES
     report: Path | None = None
     take_over: bool = False
     force: bool = False
@@ -72,6 +75,7 @@ class RunOptions:
             ("nodes-per-rank", 1 if self.nodes_per_rank is None else self.nodes_per_rank, 1, 1 << 12),
             ("clusters", 1 if self.clusters is None else self.clusters, 1, 4096),
             ("window-mib", self.window_mib, 1 / 64, 48),
+            ("segment-bytes", self.segment_bytes, SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST),
             ("seed", self.seed, 0, (1 << 64) - 1),
         ):
             if not least <= number <= most:
@@ -94,7 +98,7 @@ class RunOptions:
 
     def limits(self) -> Limits:
         window = int(self.window_mib * MIB)
-        return Limits(window_bytes=window, queue_bytes=max(4 * window, 4 * MIB))
+        return Limits(window_bytes=window, queue_bytes=max(4 * window, 4 * MIB), segment_bytes=self.segment_bytes)
 
     def nodes_here(self, ranks: int) -> int:
         """Nodes each rank hosts: as told, else one, or as many as the smallest cluster needs."""
@@ -156,6 +160,7 @@ _HELP: dict[str, str] = {
     "seed": "Seed of every draw: membership, coordinators, sub-clusters, workloads.",
     "writer": "offset (plain writes), mpio (parallel HDF5), auto.",
     "window_mib": "Records validated together, in MiB.",
+    "segment_bytes": "Records a segment file has room for, in bytes; the next file begins behind it.",
     "report": "Write the run report (JSON) here.",
     "take_over": "Write even if somebody else seems to: the older writer is fenced off.",
     "force": "Use a file system that is refused otherwise (NFS).",

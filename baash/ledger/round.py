@@ -18,7 +18,7 @@ import numpy as np
 
 from baash.errors import LedgerDamaged
 from baash.ledger.durable import open_regular, pread_into, refusals
-from baash.ledger.layout import Layout
+from baash.ledger.layout import Layout, reopen
 from baash.protocol.view import View
 from baash.records import (
     BLOCK_ROW,
@@ -35,7 +35,10 @@ from baash.records import (
 
 
 class SegmentFile:
-    """A segment open for reading; opens its file when first needed, again after ``close``."""
+    """A segment open for reading; opens its file when first needed, again after ``close``.
+
+    ``layout`` is that of the file that is open: a packed copy may have taken its place in the meantime.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -48,16 +51,28 @@ class SegmentFile:
 
     def read(self, data_set: str, offset: int, size: int) -> np.ndarray:
         """``size`` bytes (u1) of a data set. LedgerDamaged if it does not have them, StorageError."""
+        self.opened()
         out = np.empty(self.check(data_set, offset, size), dtype=np.uint8)
         self.read_into(out, data_set, offset)
         return out
 
     def read_into(self, out: np.ndarray, data_set: str, offset: int) -> None:
-        place = self.layout.data[data_set]
         with refusals("read", self.layout.path):
-            got = pread_into(self._open(), out, place.offset + offset)
+            descriptor = self._open()
+            got = pread_into(descriptor, out, self.layout.data[data_set].offset + offset)
         if got != out.nbytes:
             raise LedgerDamaged(f"{self.layout.path} has been cut short; restore it from a copy")
+
+    def opened(self) -> Layout:
+        """Open the file, if it is not; the layout holds until ``close``."""
+        with refusals("read", self.layout.path):
+            self._open()
+        return self.layout
+
+    def descriptor(self) -> int:
+        """Of the open file; it is this object's to close."""
+        with refusals("read", self.layout.path):
+            return self._open()
 
     def check(self, data_set: str, offset: int, size: int) -> int:
         """``size``, if the data set has that many bytes at ``offset``."""
@@ -84,7 +99,7 @@ class SegmentFile:
     def _open(self) -> int:
         with self._opening:
             if self._descriptor < 0:
-                self._descriptor = open_regular(self.layout.path)
+                self._descriptor, self.layout = reopen(self.layout)
             return self._descriptor
 
 

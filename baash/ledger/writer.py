@@ -77,6 +77,7 @@ class OffsetWriter:
     def open_all(self, segment: int) -> None:
         if segment in self._open:
             return
+        self._close_descriptors()  # of the segments before it, which are full
         path = self._folder.segment_path(self._view.view, segment)
         found = layout(path)
         if (found.ledger, found.view, found.segment) != (self._view.ledger, self._view.view, segment):
@@ -98,12 +99,15 @@ class OffsetWriter:
             os.fdatasync(descriptor)
 
     def release(self) -> None:
-        while self._open:
-            _, (descriptor, _) = self._open.popitem()
-            os.close(descriptor)
+        self._close_descriptors()
 
     def close_all(self) -> None:
         self.release()
+
+    def _close_descriptors(self) -> None:
+        while self._open:
+            _, (descriptor, _) = self._open.popitem()
+            os.close(descriptor)
 
     def _segment(self, segment: int) -> tuple[int, Layout]:
         try:
@@ -123,9 +127,9 @@ class MpioWriter(OffsetWriter):
         self._files: dict[int, h5py.File] = {}
 
     def open_all(self, segment: int) -> None:
+        super().open_all(segment)
         if segment in self._files:
             return
-        super().open_all(segment)
         path = self._folder.segment_path(self._view.view, segment)
         with refusals("open", path):
             self._files[segment] = h5py.File(path, "r+", driver="mpio", comm=self._comm, libver=("earliest", "v108"))
