@@ -337,3 +337,53 @@ def test_a_validators_death_does_not_poison_parallel_hdf5(baash: Baash, mark: st
     assert code == 0, err
     assert verified(baash, ledger)["transactions"] == 60_000
     assert not marked(mark)
+
+
+def segments_of(ledger: Path) -> list[Path]:
+    return sorted(ledger.glob("segment-*.h5"))
+
+
+@pytest.mark.smoke
+def test_tiny_segments_are_packed_when_the_run_is_over(baash: Baash, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    shape = ("--segment-bytes", 65536, "--window-mib", 0.0625, "--clusters", 2, "--nodes-per-rank", 2)
+    for transactions in (1000, 2000):
+        code, _, err = end(load(baash, ledger, transactions, *shape))
+        assert code == 0, err
+    report = json.loads(ledger.with_suffix(".json").read_text())
+    assert report["packing"]["segments"] > 1 and report["packing"]["saved_bytes"] > 0
+    verified(baash, ledger)
+    before = [p.read_bytes() for p in segments_of(ledger)]
+    code, out, err = end(baash("compact", ledger, "--json"))
+    assert code == 0 and json.loads(out)["packed"] == 0, (out, err)
+    assert [p.read_bytes() for p in segments_of(ledger)] == before
+    assert not list(ledger.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("trial", range(TRIALS))
+def test_what_a_killed_run_left_is_packed_later(baash: Baash, mark: str, tmp_path: Path, trial: int) -> None:
+    print(f"seed {SEED}: replay with BAASH_TEST_SEED={SEED}")
+    draw = random.Random(SEED + trial)
+    ledger = tmp_path / "ledger"
+    shape = ("--segment-bytes", 1 << 20, "--window-mib", 0.25)
+    run = load(baash, ledger, 60_000, *shape)
+    until_committing(ledger)
+    time.sleep(draw.random() * 0.6)
+    code, out, err = end(baash("compact", ledger, "--json"))
+    assert code == 7, (out, err)  # somebody writes
+    run.kill()
+    for pid in ranks_of(mark).values():
+        os.kill(pid, signal.SIGKILL)
+    end(run)
+    deadline = time.monotonic() + 30
+    while marked(mark):  # mpirun notices
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    before = verified(baash, ledger)
+    code, out, err = end(baash("compact", ledger, "--json"))
+    assert code == 0 and json.loads(out)["saved_bytes"] > 0, (out, err)
+    after = verified(baash, ledger)
+    assert all(after[n] == before[n] for n in ("head", "transactions", "rounds"))
+    code, _, err = end(load(baash, ledger, 2000, *shape))
+    assert code == 0, err
+    assert verified(baash, ledger)["views"] == 2

@@ -124,7 +124,7 @@ def allocated(path: Path) -> int:
 def capacity_of(file: SegmentFile, slots: int) -> Capacity:
     """Exactly what the first ``slots`` slots of a segment need."""
     if not slots:
-        return Capacity(0, 0, 0, 0, 0)
+        return Capacity(0, 0, 0, 0, slots=1)
     place = file.opened()
     at, size = (slots - 1) * place.slot_bytes, place.slot_bytes
     raw = file.read("commit_records", at, size)[COMMIT_RECORD.itemsize :]
@@ -154,28 +154,24 @@ def write_packed(file: SegmentFile, slots: int, view: View, target: Path) -> Non
     try:
         with refusals("write", target):
             place = file.opened()
-            capacity = capacity_of(file, slots)
-            rows = segments.rows_of(capacity, view)
+            rows = segments.rows_of(capacity_of(file, slots), view)
+            counted = {name: rows[name] * data.row_bytes for name, data in place.data.items()}
+            counted["commit_records"] = slots * place.slot_bytes
             segments.write_empty(target, rows, view, place.segment, segments.packed_unit(rows))
             made = layout(target)
             descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
             try:
                 os.fchmod(descriptor, os.stat(place.path).st_mode & 0o777)
-                for name, size in segments.size_of(rows).items():
-                    # A data set has a row even if nothing counts: then that row is left out.
-                    _copy(file, name, min(size, _counted_bytes(rows, name, made)), descriptor, made.data[name])
+                for name, size in counted.items():
+                    _copy(file, name, size, descriptor, made.data[name])
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        _compare(file, SegmentFile(made), rows)
+        _compare(file, SegmentFile(made), counted, slots)
     except BaseException:
         with suppress(OSError):
             target.unlink(missing_ok=True)
         raise
-
-
-def _counted_bytes(rows: dict[str, int], name: str, made: Layout) -> int:
-    return rows[name] * made.data[name].row_bytes
 
 
 def _segments(folder: Folder, counter: Counter) -> list[tuple[Part, int]]:
@@ -240,25 +236,23 @@ def _copy(source: SegmentFile, name: str, size: int, target: int, to: DataSet) -
         done += chunk.nbytes
 
 
-def _compare(source: SegmentFile, made: SegmentFile, rows: dict[str, int]) -> None:
-    """LedgerError unless the copy has the same bytes, and as many slots that count."""
+def _compare(source: SegmentFile, made: SegmentFile, counted: dict[str, int], slots: int) -> None:
+    """LedgerError unless the copy has the same bytes of each data set, and ``slots`` slots that count."""
     one, two = np.empty(CHUNK_BYTES, np.uint8), np.empty(CHUNK_BYTES, np.uint8)
     try:
-        for name in rows:
-            size = _counted_bytes(rows, name, made.layout)
+        for name, size in counted.items():
             for at in range(0, size, CHUNK_BYTES):
                 a, b = one[: min(CHUNK_BYTES, size - at)], two[: min(CHUNK_BYTES, size - at)]
                 source.read_into(a, name, at)
                 made.read_into(b, name, at)
                 if not np.array_equal(a, b):
                     raise LedgerError(f"{made.layout.path} is not what was written to it; look at the storage")
-        wanted = rows["commit_records"] // made.layout.slot_bytes
-        if not wanted:
+        if not slots:
             return
-        slots = made.read("commit_records", 0, rows["commit_records"]).reshape(wanted, -1)
-        first = records_of(slots[:1])[0]
+        raw = made.read("commit_records", 0, counted["commit_records"]).reshape(slots, -1)
+        first = records_of(raw[:1])[0]
         expected = Expected(made.layout.ledger, made.layout.view, int(first["round"]), first["previous"].tobytes())
-        if count(slots, expected).count != wanted:
+        if count(raw, expected).count != slots:
             raise LedgerDamaged(f"{source.layout.path}: not all of its commit records count; see baash verify")
     finally:
         made.close()
