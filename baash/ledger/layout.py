@@ -89,7 +89,7 @@ def reopen(known: Layout) -> tuple[int, Layout]:
     packed copy, in which the same data sets lie elsewhere. LedgerDamaged if it is no longer that segment. Raises OSError."""
     descriptor = open_regular(known.path)
     try:
-        if _identity(descriptor) == known.file:
+        if identity(descriptor) == known.file:
             return descriptor, known
         found = _layout(known.path, descriptor)
         if replace(found, data=known.data, file=known.file) != known:
@@ -107,7 +107,8 @@ def _layout(path: Path, descriptor: int) -> Layout:
         raise LedgerDamaged(f"{path} is not a whole segment ({error}); restore it from a copy") from error
 
 
-def _identity(descriptor: int) -> tuple[int, int, int]:
+def identity(descriptor: int) -> tuple[int, int, int]:
+    """What tells an open file from the one that takes its place. Raises OSError."""
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino, status.st_size
 
@@ -117,7 +118,7 @@ class _File:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self.identity = _identity(descriptor)
+        self.identity = identity(descriptor)
         self.size = self.identity[2]
         self._descriptor = descriptor
         self._reads = 0

@@ -387,3 +387,28 @@ def test_what_a_killed_run_left_is_packed_later(baash: Baash, mark: str, tmp_pat
     code, _, err = end(load(baash, ledger, 2000, *shape))
     assert code == 0, err
     assert verified(baash, ledger)["views"] == 2
+
+
+def test_a_ledger_is_copied_while_it_is_written(baash: Baash, mark: str, tmp_path: Path) -> None:
+    ledger, target = tmp_path / "ledger", tmp_path / "copy"
+    shape = ("--segment-bytes", 1 << 19, "--window-mib", 0.125, "--clusters", 2, "--nodes-per-rank", 2)
+    blocks = []
+    for transactions in (15_000, 30_000):
+        run = load(baash, ledger, transactions, *shape)
+        until_committing(ledger)
+        while run.poll() is None:
+            with Ledger(ledger) as reader:
+                before = reader.block_total
+            more = ["--update"] if target.exists() else []
+            code, out, err = end(baash("copy", ledger, target, "--json", *more))
+            assert code == 0, err
+            blocks.append(json.loads(out)["blocks"])
+            assert blocks[-1] >= before
+            verified(baash, target)
+        code, _, err = end(run)
+        assert code == 0, err
+    code, _, err = end(baash("copy", ledger, target, "--update"))
+    assert code == 0, err
+    assert verified(baash, target)["head"] == verified(baash, ledger)["head"]
+    assert [p.read_bytes() for p in segments_of(target)] == [p.read_bytes() for p in segments_of(ledger)]
+    assert len(set(blocks)) > 2, "it was copied in between"

@@ -27,8 +27,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,27 +151,50 @@ def write_packed(file: SegmentFile, slots: int, view: View, target: Path) -> Non
 
     Raises StorageError, LedgerDamaged; then there is no ``target``.
     """
+    rows = segments.rows_of(capacity_of(file, slots), view)
+    with whole_or_gone(target):
+        counted = write_anew(target, rows, slots, file, view)
+        _compare(file, SegmentFile(layout(target)), counted, slots)
+
+
+@contextmanager
+def whole_or_gone(target: Path) -> Iterator[None]:
+    """What is written inside is taken away again if anything goes wrong. OSErrors leave as StorageErrors."""
     try:
         with refusals("write", target):
-            place = file.opened()
-            rows = segments.rows_of(capacity_of(file, slots), view)
-            counted = {name: rows[name] * data.row_bytes for name, data in place.data.items()}
-            counted["commit_records"] = slots * place.slot_bytes
-            segments.write_empty(target, rows, view, place.segment, segments.packed_unit(rows))
-            made = layout(target)
-            descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                os.fchmod(descriptor, os.stat(place.path).st_mode & 0o777)
-                for name, size in counted.items():
-                    _copy(file, name, size, descriptor, made.data[name])
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        _compare(file, SegmentFile(made), counted, slots)
+            yield
     except BaseException:
         with suppress(OSError):
             target.unlink(missing_ok=True)
         raise
+
+
+def write_anew(
+    target: Path,
+    rows: Mapping[str, int],
+    slots: int,
+    base: SegmentFile,
+    view: View,
+    patches: Iterable[tuple[str, int, bytes]] = (),
+) -> dict[str, int]:
+    """A segment with these rows: as far as ``base`` has them its bytes, over them the patches (data set, offset, bytes);
+    flushed. Returns the bytes of each data set that count. Raises OSError, LedgerDamaged."""
+    old = base.opened()
+    segments.write_empty(target, rows, view, old.segment, segments.packed_unit(rows))
+    made = layout(target)
+    counted = {name: rows[name] * data.row_bytes for name, data in made.data.items()}
+    counted["commit_records"] = slots * made.slot_bytes
+    descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, os.stat(old.path).st_mode & 0o777)
+        for name, data in made.data.items():
+            _copy(base, name, min(counted[name], old.data[name].size), descriptor, data)
+        for name, offset, raw in patches:
+            pwrite_all(descriptor, raw, made.data[name].offset + offset)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return counted
 
 
 def _segments(folder: Folder, counter: Counter) -> list[tuple[Part, int]]:
