@@ -29,7 +29,7 @@ from baash.records import FORMAT_VERSION, slot_bytes
 SMALL_BYTES = 64 << 20
 SMALL_ALIGN, LARGE_ALIGN = 4096, 1 << 20
 PACKED_ALIGN = 64  # of a packed copy below PACKED_SMALL_BYTES: nobody writes it any more
-PACKED_SMALL_BYTES = 1 << 20
+PACKED_SMALL_BYTES = 16 << 20
 ALIGNED_FROM_BYTES = 512  # HDF5's own small objects stay packed; a commit-record slot is never smaller
 
 
