@@ -139,7 +139,9 @@ def test_a_view_that_is_gone_with_its_segments_comes_back_because_the_checkpoint
     ledger, other = pair
     for path in [ledger / LAST, ledger / "view-000003", ledger / "claim-000003"]:
         path.unlink()
-    mended(ledger, other, whole)
+    flip(ledger / "view-000000", 200)  # so that nothing can be counted at first
+    assert mended(ledger, other, whole) == ["view-000000", "view-000003", LAST]
+    assert Folder(ledger).newest_claim() > 3, "a writer of that view, if there still is one, is fenced off"
 
 
 def test_a_damaged_checkpoint_is_replaced(pair: tuple[Path, Path], whole: Path) -> None:

@@ -5,8 +5,8 @@ anything, or whose metadata have changed, is made anew beside the old one, packe
 readers ignore, and the new one takes its name by one rename. In the order in which a writer makes things, view by view, so
 that a repair that was interrupted can be started again.
 
-A segment of the newest view may be written by somebody who is paused (``pack.py``, the danger): before it is replaced a
-number after the view is claimed, which fences that writer off. What neither ledger has stays as it is, and the audit at
+A segment of the newest view may be written by somebody who is paused (``pack.py``, the danger): before anything is counted
+a number after all views is claimed, which fences that writer off. What neither ledger has stays as it is, and the audit at
 the end says what is still wrong. Nothing is invented and nothing is thrown away.
 """
 
@@ -75,9 +75,16 @@ def repair(
         raise LedgerError(f"{ledger} and {other} are the same folder; give a copy to mend it from")
     with ours.lock(info=info) as lock:
         work = _Repair(ours, theirs, info, dry_run, extend)
+        work.run(progress, auditing)
+        if work.done.mended and not (
+            dry_run or work.done.report.ok
+        ):  # the views that are back may show what else is short
+            again = _Repair(ours, theirs, info, dry_run, extend)
+            again.run(progress, auditing)
+            again.done.mended[:0] = work.done.mended
+            work = again
         if lock.note:
             work.done.notes.append(lock.note)
-        work.run(progress, auditing)
         return work.done
 
 
@@ -85,7 +92,6 @@ class _Repair:
     def __init__(self, ours: Folder, other: Folder, info: Mapping[str, Any], dry_run: bool, extend: bool) -> None:
         self._ours, self._other, self._info = ours, other, info
         self._dry, self._extend = dry_run, extend
-        self._fenced = False
         self.done = Repaired()
 
     def run(self, progress: Progress | None, auditing: Progress | None) -> None:
@@ -97,6 +103,11 @@ class _Repair:
             return self._extend or (note is not None and first < note.size)
 
         chain = history(self._ours, self._other, self._extend or self._promised(note, before))
+        # What is well needs nothing: it is only held against the other.
+        self._dry = self._dry or (before.ok and not self._extend)
+        if not self._dry:
+            while self._ours.claim_next(self._info) <= chain[-1].view.view:
+                pass  # claims that are missing, too
         merge = Merge(self._ours, self._other, belongs)
         total = len(set(self._ours.segment_names()) | set(self._other.segment_names()))
         views = {c.view.view: c for c in chain}
@@ -144,7 +155,6 @@ class _Repair:
         )
         kept = None
         if not self._dry:
-            self._fence(made.view.view)
             temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
             rows = segments.rows_of(_capacity(made), made.view)
             patches = ((p.data_set, p.offset, p.data) for p in made.patches)
@@ -155,11 +165,6 @@ class _Repair:
                 os.replace(temporary, path)
                 sync_folder(path.parent)
         self.done.mended.append(Mend(path.name, len(made.patches), why, kept))
-
-    def _fence(self, view: int) -> None:
-        if not self._fenced and view >= max(self._ours.views(), default=0):
-            self._ours.claim_next(self._info)
-            self._fenced = True
 
     def _finish(self, before: Report, auditing: Progress | None) -> None:
         if self._dry:
