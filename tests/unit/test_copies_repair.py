@@ -25,6 +25,7 @@ from baash.ledger.layout import layout
 from baash.ledger.reader import Ledger
 
 INFO = {"user": "test", "host": "here", "pid": 1}
+TRIALS = 5 * int(os.environ.get("BAASH_TEST_TRIALS", "3"))  # `make campaign` takes more
 FIRST, LAST = "segment-000000-0000.h5", "segment-000003-0000.h5"
 
 
@@ -98,8 +99,11 @@ def test_every_byte_of_a_data_set_gone(pair: tuple[Path, Path], whole: Path, dat
     assert mended(ledger, other, whole) == [FIRST]
 
 
-def test_metadata_is_made_anew(pair: tuple[Path, Path], whole: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_metadata_is_made_anew(pair: tuple[Path, Path], whole: Path, packed: bool) -> None:
     ledger, other = pair
+    if packed:  # then the copy's file has the same length, and its metadata lead through the damaged one
+        compact.compact(Folder(ledger), INFO)
     flip(ledger / FIRST, 20)  # in the superblock: no reader looks there
     flip(ledger / LAST, 0)  # and here none goes further
     assert mended(ledger, other, whole) == [FIRST, LAST]
@@ -172,6 +176,20 @@ def test_two_that_are_damaged_in_different_places_give_one_that_is_whole(
     assert not audit(ledger).ok or not audit(other).ok
     mended(ledger, other, whole)
     mended(other, ledger, whole)
+
+
+@pytest.mark.parametrize("seed", range(TRIALS))
+def test_flips_anywhere_in_two_ledgers(pair: tuple[Path, Path], whole: Path, seed: int) -> None:
+    """Any bit of any file: segments with their metadata, view records, the checkpoint; of each file in one of the two."""
+    ledger, other = pair
+    draw = random.Random(seed)
+    if draw.random() < 0.5:
+        compact.compact(Folder(ledger), INFO)
+    names = [name for name in contents(whole) if not name.startswith("claim")]
+    for name in draw.sample(names, draw.choice([1, 2, 5])):
+        path = draw.choice([ledger, ledger, other]) / name
+        flip(path, draw.randrange(path.stat().st_size), 1 << draw.randrange(8))
+    mended(ledger, other, whole)
 
 
 def test_a_piece_that_both_have_lost_is_named_and_the_rest_mended(pair: tuple[Path, Path], whole: Path) -> None:

@@ -23,7 +23,7 @@ def at_the_end(folder: Folder, view: int, *, locked: bool, progress: Progress | 
         return Packed()
     if locked:
         remove_unfinished(folder)
-    return pack(folder, newest_at_rest=True, progress=progress)
+    return _finish(folder, True, progress)
 
 
 def compact(folder: Folder, info: Mapping[str, Any], progress: Progress | None = None) -> tuple[Packed, list[str]]:
@@ -41,4 +41,9 @@ def compact(folder: Folder, info: Mapping[str, Any], progress: Progress | None =
             if worth_packing(folder):
                 folder.claim_next(info)
                 at_rest = True
-        return pack(folder, newest_at_rest=at_rest, progress=progress), notes
+        return _finish(folder, at_rest, progress), notes
+
+
+def _finish(folder: Folder, newest_at_rest: bool, progress: Progress | None) -> Packed:
+    """All that is made of finished segments: they are packed; what is derived from them follows here."""
+    return pack(folder, newest_at_rest=newest_at_rest, progress=progress)

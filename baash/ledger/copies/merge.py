@@ -35,12 +35,14 @@ Belongs = Callable[[int], bool]  # whether a round whose first block has this he
 
 @dataclass
 class Merged:
-    """A segment. ``files[0]`` is the base; ``ours``: it is the first ledger's own. ``last``: its last slot that counts."""
+    """A segment. ``files[0]`` is the base; ``ours``: it is the first ledger's own; ``borrowed``: but it can be read only by the
+    metadata of its twin. ``last``: its last slot that counts."""
 
     view: View
     segment: int
     files: list[SegmentFile]
     ours: bool
+    borrowed: bool
     slots: int = 0
     last: np.ndarray | None = None
     patches: list[Patch] = field(default_factory=list)
@@ -90,6 +92,7 @@ class Merge:
                 self._lose()
             return None
         found = [_side(folder, view, segment, None) for folder in self._folders]
+        borrowed = found[0] is None
         for i in (0, 1):
             twin = found[1 - i]
             if found[i] is None and twin is not None:  # its metadata may be all that is wrong with it
@@ -99,7 +102,7 @@ class Merge:
             self.lost.append(f"segment {paths[0].name}, which can be read in neither ledger")
             self._lose()
             return None
-        made = Merged(view, segment, files, found[0] is not None)
+        made = Merged(view, segment, files, found[0] is not None, borrowed)
         unreadable = found[0] is None and os.path.lexists(paths[0])
         self._slots(made, chosen, last, found, unreadable)
         return made if made.slots or made.ours or unreadable else None
