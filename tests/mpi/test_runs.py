@@ -409,3 +409,30 @@ def test_a_ledger_is_copied_while_it_is_written(baash: Baash, mark: str, tmp_pat
     assert code == 0, err
     assert verified(baash, target)["head"] == verified(baash, ledger)["head"]
     assert [p.read_bytes() for p in segments_of(target)] == [p.read_bytes() for p in segments_of(ledger)]
+
+
+def test_a_paused_run_acknowledges_nothing_in_segments_that_its_successor_packed(
+    baash: Baash, mark: str, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    shape = ("--segment-bytes", 1 << 20, "--window-mib", 0.25)
+    paused = load(baash, ledger, 200_000, *shape)
+    until_committing(ledger)
+    ranks = ranks_of(mark)
+    for pid in ranks.values():
+        os.kill(pid, signal.SIGSTOP)
+    report = tmp_path / "second.json"
+    code, _, err = end(baash("run", "-n", 5, "--ledger", ledger, "--workload", "ycsb-load", "--transactions", 500,
+                             "--report", report, "--take-over", *shape))  # fmt: skip
+    assert code == 0, err
+    assert json.loads(report.read_text())["packing"]["segments"] > 0
+    for pid in ranks.values():
+        os.kill(pid, signal.SIGCONT)
+    code, _, err = end(paused)
+    assert code == 8, err
+    said = json.loads(ledger.with_suffix(".json").read_text())
+    assert said["block_total"] <= verified(baash, ledger)["blocks"]
+    with Ledger(ledger) as reader:
+        if said["block_total"]:
+            last = reader.round_of(said["block_total"] - 1)
+            assert last.record["head"].tobytes().hex() == said["head"], "what it acknowledged is in the ledger"

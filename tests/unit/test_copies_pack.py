@@ -18,6 +18,7 @@ from reader import second_reader
 from baash.errors import LedgerBusy, LedgerDamaged, StorageError
 from baash.ledger.audit import audit
 from baash.ledger.copies import compact as copies
+from baash.ledger.copies.copy import copy
 from baash.ledger.copies.pack import pack
 from baash.ledger.layout import layout
 from baash.ledger.reader import Ledger
@@ -268,6 +269,26 @@ def test_a_lost_end_that_the_checkpoint_knows_of_is_never_packed(tmp_path: Path)
     with pytest.raises(LedgerDamaged, match="checkpoint"):
         copies.compact(builder.folder, INFO)
     assert segments(builder.path) == before
+
+
+def test_many_segments_need_few_open_files(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "l", clusters=1)
+    builder.begin_view()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 40
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        for i in range(60):
+            builder.commit(batch_of(notes_of(5 * i, 5)))
+            builder.log = plan.replace(builder.log, cursor=plan.replace(builder.log.cursor, slots=1 << 40))
+        builder.close()
+        wanted = everything(builder.path)
+        assert copies.compact(builder.folder, INFO)[0].packed == 60
+        copy(builder.path, tmp_path / "c", INFO)
+        assert everything(builder.path) == everything(tmp_path / "c") == wanted
+        assert audit(builder.path).ok
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("segment_bytes", [1 << 12, 1 << 16, 1 << 20])
