@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -68,13 +69,13 @@ def mend(view: View, raw: np.ndarray, slot: int, files: list[SegmentFile], befor
 
 
 def _has(file: SegmentFile, patch: Patch) -> bool:
-    found = _try(lambda: file.read(patch.data_set, patch.offset, len(patch.data)))
+    found = _try(file.read, patch.data_set, patch.offset, len(patch.data))
     return found is not None and found.tobytes() == patch.data
 
 
-def _try(read: Callable[[], np.ndarray]) -> np.ndarray | None:
+def _try(read: Callable[..., np.ndarray], *where: Any) -> np.ndarray | None:
     try:
-        return read()
+        return read(*where)
     except (LedgerDamaged, StorageError):
         return None
 
@@ -113,7 +114,7 @@ def _offsets(rounds: list[Round], body: Body) -> Iterator[np.ndarray]:
     """What each file says of the certificates' places, which no hash covers; and where they lie if there are no gaps."""
     at = int(rounds[0].locator["body_offset"]) + int(rounds[0].locator["body_bytes"])
     for round in rounds:
-        found = _try(lambda round=round: round.file.read("certificates", at, 8 * len(body.windows)))  # type: ignore[misc]
+        found = _try(round.file.read, "certificates", at, 8 * len(body.windows))
         if found is not None:
             yield found.view("<u8")
     sizes = np.array([align(int(n), 8) for n in body.windows["certificate_bytes"]], dtype=np.uint64)
@@ -128,7 +129,7 @@ def _certificate(rounds: list[Round], body: Body, window: int, places: list[int]
         for place in places:
             offsets[window] = place
             here = replace(body, certificate_offsets=offsets)
-            raw = _try(lambda round=round, here=here: round.certificate(here, window))  # type: ignore[misc]
+            raw = _try(round.certificate, here, window)
             if raw is not None and _proves(raw, row, round.view):
                 return place, raw.tobytes()
     return None
@@ -174,8 +175,11 @@ def _mend_blocks(rounds: list[Round], before: Before, out: Mended) -> None:
     count = int(base.locator["block_count"])
     if not count or _whole(base, before):
         return
-    found = [_try(round.headers) for round in rounds]
-    rows = _headers(base, [f for f in found if f is not None], out)
+    found = [rows for rows in map(_try, (round.headers for round in rounds)) if rows is not None]
+    if not found:
+        out.lost.append(f"the headers of {count} blocks")
+        return
+    rows = _headers(base, found, out)
     first = before.transactions if before.follows else int(rows["first_transaction"][0])
     counts = rows["count"].astype(np.uint64)
     rows["first_transaction"] = np.uint64(first) + np.cumsum(counts, dtype=np.uint64) - counts
@@ -185,7 +189,7 @@ def _mend_blocks(rounds: list[Round], before: Before, out: Mended) -> None:
     bounds = [0, *edges.tolist(), count]
     for start, end in pairwise(bounds):
         group = rows[start:end]
-        _records(rounds, group, [f[start:end] for f in found if f is not None], before.blocks + start, out)
+        _records(rounds, group, [f[start:end] for f in found], before.blocks + start, out)
     out.patches.append(Patch("block_headers", int(base.locator["first_block"]) * BLOCK_ROW.itemsize, rows.tobytes()))
 
 
@@ -201,30 +205,20 @@ def _whole(round: Round, before: Before) -> bool:
 
 def _headers(base: Round, found: list[np.ndarray], out: Mended) -> np.ndarray:
     """BLOCK_ROW: back from the head, each header by the hash that the one behind it holds of it."""
-    count = int(base.locator["block_count"])
-    rows = found[0].copy() if found else np.zeros(count, dtype=BLOCK_ROW)
+    rows = found[0].copy()
     hashes = [kernels.hash_rows(np.ascontiguousarray(f), BLOCK_HEADER.itemsize) for f in found]
     wanted: bytes | None = base.record["head"].tobytes()
-    for i in range(count - 1, -1, -1):
+    for i in range(len(rows) - 1, -1, -1):
         good = next((f for f, h in zip(found, hashes, strict=True) if h[i].tobytes() == wanted), None)
-        if good is None:
-            out.lost.append(f"the header of block {base.first_block + i}")
-            # Nothing says what its parent was; but the header before it may still say that it is of that block.
-            wanted = (
-                None
-                if i == 0
-                else next(
-                    (
-                        h[i - 1].tobytes()
-                        for f, h in zip(found, hashes, strict=True)
-                        if f["height"][i - 1] == base.first_block + i - 1
-                    ),
-                    None,
-                )
-            )
+        if good is not None:
+            rows[i] = good[i]
+            wanted = good["parent"][i].tobytes()
             continue
-        rows[i] = good[i]
-        wanted = good["parent"][i].tobytes()
+        out.lost.append(f"the header of block {base.first_block + i}")
+        # Nothing says what its parent was; go on with the one that says it is of that height, and leave it to the audit.
+        height = base.first_block + i - 1
+        likely = [h[i - 1].tobytes() for f, h in zip(found, hashes, strict=True) if f["height"][i - 1] == height]
+        wanted = likely[0] if i and likely else None
     return rows
 
 
@@ -256,7 +250,7 @@ def _records(rounds: list[Round], rows: np.ndarray, found: list[np.ndarray], hei
 
 def _block(rounds: list[Round], row: np.void, offset: int) -> bytes | None:
     for round in rounds:
-        raw = _try(lambda round=round: round.file.read("records", offset, int(row["bytes"])))  # type: ignore[misc]
+        raw = _try(round.file.read, "records", offset, int(row["bytes"]))
         if raw is not None and _is_content(raw, row):
             return raw.tobytes()
     return None
