@@ -35,14 +35,13 @@ Belongs = Callable[[int], bool]  # whether a round whose first block has this he
 
 @dataclass
 class Merged:
-    """A segment. ``files[0]`` is the base; ``ours``: it is the first ledger's own; ``borrowed``: but it can be read only by the
-    metadata of its twin. ``last``: its last slot that counts."""
+    """A segment. ``files[0]`` is the base, which can be read by its own metadata; ``ours``: it is the first ledger's. ``last``:
+    its last slot that counts."""
 
     view: View
     segment: int
     files: list[SegmentFile]
     ours: bool
-    borrowed: bool
     slots: int = 0
     last: np.ndarray | None = None
     patches: list[Patch] = field(default_factory=list)
@@ -92,18 +91,18 @@ class Merge:
                 self._lose()
             return None
         found = [_side(folder, view, segment, None) for folder in self._folders]
-        borrowed = found[0] is None
+        ours = found[0] is not None
         for i in (0, 1):
             twin = found[1 - i]
             if found[i] is None and twin is not None:  # its metadata may be all that is wrong with it
                 found[i] = _side(self._folders[i], view, segment, twin.layout)
-        files = [f for f in found if f is not None]
+        files = [f for f in (found if ours else found[::-1]) if f is not None]
         if not files:
             self.lost.append(f"segment {paths[0].name}, which can be read in neither ledger")
             self._lose()
             return None
-        made = Merged(view, segment, files, found[0] is not None, borrowed)
-        unreadable = found[0] is None and os.path.lexists(paths[0])
+        made = Merged(view, segment, files, ours)
+        unreadable = not ours and os.path.lexists(paths[0])
         self._slots(made, chosen, last, found, unreadable)
         return made if made.slots or made.ours or unreadable else None
 
@@ -192,7 +191,8 @@ def _slot_of(file: SegmentFile, slot: int, size: int) -> bytes:
 
 
 def _side(folder: Folder, view: View, segment: int, twin: Layout | None) -> SegmentFile | None:
-    """The segment's file in a folder, if it can be read: by its own metadata, or by those of its ``twin`` of equal length."""
+    """The segment's file in a folder, if it can be read: by its own metadata, or by those of its ``twin``, as a guess: what is
+    found by it has to prove itself like all else."""
     path = folder.segment_path(view.view, segment)
     if twin is None:
         try:
@@ -210,4 +210,4 @@ def _side(folder: Folder, view: View, segment: int, twin: Layout | None) -> Segm
         here = identity(descriptor)
     finally:
         os.close(descriptor)
-    return SegmentFile(replace(twin, path=path, file=here)) if here[2] == twin.file[2] else None
+    return SegmentFile(replace(twin, path=path, file=here))

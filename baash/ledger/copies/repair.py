@@ -142,7 +142,7 @@ class _Repair:
         name = made.files[0].name
         self.done.lost += [f"{name}: {what}" for what in made.lost]
         path = self._ours.segment_path(made.view.view, made.segment)
-        missing, metadata = not os.path.lexists(path), metadata or made.borrowed
+        missing = not os.path.lexists(path)
         if made.ours and not made.patches and not metadata:
             return
         if missing and not made.slots:
