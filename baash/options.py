@@ -13,6 +13,7 @@ import typer
 
 from baash.errors import UsageError
 from baash.protocol.flights import Limits
+from baash.protocol.plan import SEGMENT_BYTES
 from baash.protocol.replica import REPLICA_BYTES
 from baash.protocol.view import QUORUMS, Parameters
 from baash.records import PAYLOAD_BYTES_MAX
@@ -23,6 +24,7 @@ WRITERS = ("auto", "offset", "mpio")
 LAUNCHERS = ("mpirun", "srun", "none")
 MIB = 1 << 20
 REPLICA_BYTES_MAX = 1 << 40
+SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST = 1 << 12, 1 << 36
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class RunOptions:
     writer: str = "auto"
     window_mib: float = 4.0
     replica_bytes: int = REPLICA_BYTES
+    segment_bytes: int = SEGMENT_BYTES
     report: Path | None = None
     take_over: bool = False
     force: bool = False
@@ -76,6 +79,7 @@ class RunOptions:
             ("clusters", 1 if self.clusters is None else self.clusters, 1, 4096),
             ("window-mib", self.window_mib, 1 / 64, 48),
             ("replica-bytes", self.replica_bytes, 0, REPLICA_BYTES_MAX),
+            ("segment-bytes", self.segment_bytes, SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST),
             ("seed", self.seed, 0, (1 << 64) - 1),
         ):
             if not least <= number <= most:
@@ -98,7 +102,7 @@ class RunOptions:
 
     def limits(self) -> Limits:
         window = int(self.window_mib * MIB)
-        return Limits(window_bytes=window, queue_bytes=max(4 * window, 4 * MIB))
+        return Limits(window_bytes=window, queue_bytes=max(4 * window, 4 * MIB), segment_bytes=self.segment_bytes)
 
     def nodes_here(self, ranks: int) -> int:
         """Nodes each rank hosts: as told, else one, or as many as the smallest cluster needs."""
@@ -161,6 +165,7 @@ _HELP: dict[str, str] = {
     "writer": "offset (plain writes), mpio (parallel HDF5), auto.",
     "window_mib": "Records validated together, in MiB.",
     "replica_bytes": "Memory of each node for its cluster's newest blocks; 0 keeps none, reads go to the ledger.",
+    "segment_bytes": "Records a segment file has room for, in bytes; the next file begins behind it.",
     "report": "Write the run report (JSON) here.",
     "take_over": "Write even if somebody else seems to: the older writer is fenced off.",
     "force": "Use a file system that is refused otherwise (NFS).",

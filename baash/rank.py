@@ -22,8 +22,10 @@ from baash.intake import Intake
 from baash.keys import PrivateKey
 from baash.ledger import checkpoint
 from baash.ledger import writer as writers
+from baash.ledger.copies import compact
 from baash.ledger.fetch import Fetcher
 from baash.ledger.folder import Folder, WriterLock
+from baash.ledger.index import building
 from baash.ledger.reader import Ledger
 from baash.ledger.restore import Restored, restore
 from baash.local import LocalTransport
@@ -219,6 +221,7 @@ class Rank:
             self._conclude(service, failure, elapsed, begun - started, store)
         elif service is not None:
             self._hand_in(service)
+            self._wait_for_farewell(service)
 
     # -- the start --------------------------------------------------------------------------------------------------
 
@@ -306,6 +309,19 @@ class Rank:
             self.leader_rank, service.mail_tag, np.frombuffer(json_text(fields).encode(), dtype=np.uint8)
         )
 
+    def _wait_for_farewell(self, service: Service) -> None:
+        """Stay until the leading rank has packed the ledger: who leaves earlier gives MPI up on it after some seconds."""
+        farewell = any(source == self.leader_rank for source, _ in service.mail)
+        while not farewell and self.leader_rank not in self.transport.failed():
+            farewell = any(s == self.leader_rank and tag == service.mail_tag for s, tag, _ in self.transport.poll())
+            self.transport.wait(0.05, False)
+
+    def _say_farewell(self) -> None:
+        for rank in range(self.transport.size):
+            if rank != self.transport.rank:
+                self.transport.send(rank, len(self.view.nodes), np.zeros(1, dtype=np.uint8))
+        self.transport.drain(2.0)
+
     def _conclude(
         self, service: Service | None, failure: BaashError | None, elapsed: float, startup: float, store: Store | None
     ) -> None:
@@ -324,6 +340,10 @@ class Rank:
                 self._write_checkpoint(service)
         except BaashError as error:
             failure = failure or error
+        if failure is None:
+            fields["packing"] = self._pack(fields["notes"])
+            fields["indexing"] = self._index(fields["notes"])
+        self._say_farewell()
         try:
             if self.options.report is not None:
                 report.write(self.options.report, fields)
@@ -395,6 +415,42 @@ class Rank:
             dead |= set(self.transport.failed())
             self.transport.wait(0.05, False)
         return [json.loads(data.tobytes()) for _, data in service.mail]
+
+    def _pack(self, notes: list[str]) -> dict[str, Any] | None:
+        """Give back the room that finished segments do not need. If it fails the ledger is as well as before."""
+        began = time.monotonic()
+        try:
+            done = compact.at_the_end(
+                Folder(self.options.ledger),
+                self.view.view,
+                locked=self.lock is not None and self.lock.held,
+                progress=lambda done, total: self.progress("packing", {"done": done, "total": total}),
+            )
+        except BaashError as error:
+            notes.append(f"the ledger was not packed, try again with baash compact: {error}")
+            return None
+        return {
+            "segments": done.packed,
+            "saved_bytes": done.saved,
+            "elapsed_s": round(time.monotonic() - began, 6),
+        }
+
+    def _index(self, notes: list[str]) -> dict[str, Any] | None:
+        """Cover what is committed by index files. If it fails, whoever asks reads the ledger instead."""
+        began = time.monotonic()
+        try:
+            done = building.build(
+                self.options.ledger,
+                lambda done, total: self.progress("indexing", {"done": done, "total": total}),
+            )
+        except BaashError as error:
+            notes.append(f"no index files were made, try again with baash compact: {error}")
+            return None
+        return {
+            "transactions": done.transactions,
+            "index_bytes": done.index_bytes,
+            "elapsed_s": round(time.monotonic() - began, 6),
+        }
 
     def _write_checkpoint(self, service: Service) -> None:
         """The newest acknowledged state, signed by the leading coordinator: what hides a lost tail contradicts it."""

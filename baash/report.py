@@ -138,6 +138,8 @@ def build(
         "head": log.head.hex() if log else None,
         "commit_latency_ms": {"p50": percentile_ms(tally.latency, 0.5), "p99": percentile_ms(tally.latency, 0.99)},
         "interrupted": interrupted,
+        "packing": None,
+        "indexing": None,
         "exit_reason": reason,
         "exit_code": failure.exit_code if failure else 130 if interrupted else 0,
     }

@@ -19,7 +19,7 @@ READER_GONE = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 def app() -> typer.Typer:
     """All verbs; heavy imports happen inside them."""
-    from baash.cli import check_file, info, lineage, query, record, run, verify
+    from baash.cli import check_file, compact, copy, info, lineage, query, record, repair, run, verify
 
     verbs = typer.Typer(
         name="baash",
@@ -35,6 +35,9 @@ def app() -> typer.Typer:
         ("verify", verify.verify),
         ("query", query.query),
         ("lineage", lineage.lineage),
+        ("compact", compact.compact),
+        ("copy", copy.copy),
+        ("repair", repair.repair),
         ("info", info.info),
     ):
         verbs.command(name)(_until_unread(function))

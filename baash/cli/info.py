@@ -1,4 +1,4 @@
-"""``baash info``: what this installation is made of and what it can do here."""
+"""``baash info``: what this installation is made of and what it can do here; of a ledger, what it is (``ledger_info.py``)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from baash.cli import ledger_info
 from baash.cli.screen import Console
 from baash.text import json_text, printable, readable
 
@@ -22,15 +23,18 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Show kernels (with state and reason), MPI, ULFM, HDF5, limits, and a ledger's file system.
+    """Show kernels (with state and reason), MPI, ULFM, HDF5, limits; of a ledger, what it is and where its bytes go.
 
     Example: baash info ./ledger
     """
     fields = _collect(ledger)
+    fields["ledger"] = ledger_info.collect(ledger, quiet=as_json) if ledger is not None else None
     if as_json:
         print(json_text(fields, indent=2))
     else:
         _print(fields)
+        if fields["ledger"] is not None:
+            ledger_info.show(fields["ledger"])
 
 
 def _collect(ledger: Path | None) -> dict[str, Any]:

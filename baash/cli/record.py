@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baash.cli.screen import bar, counted
-from baash.options import RunOptions
+from baash.options import SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST, RunOptions
+from baash.protocol.plan import SEGMENT_BYTES
 from baash.text import json_text, printable, readable
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ def record(
     note: Annotated[str, typer.Option(help="A remark to keep.")] = "",
     threads: Annotated[int, typer.Option(help="Hash with so many threads.", min=1, max=1024)] = os.cpu_count() or 1,
     block_size: Annotated[int, typer.Option(help="Transactions a block.", min=1)] = 4,
+    segment_bytes: Annotated[
+        int,
+        typer.Option(
+            help="Records a segment file has room for, in bytes.", min=SEGMENT_BYTES_LEAST, max=SEGMENT_BYTES_MOST
+        ),
+    ] = SEGMENT_BYTES,
     take_over: Annotated[bool, typer.Option("--take-over", help="Fence off whoever else writes.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Use a file system that is refused otherwise (NFS).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -79,7 +86,15 @@ def record(
     result: dict[str, Any] = {"exit_code": 0, "error": "", "report": None}
     if source.total:
         result = _commit(
-            RunOptions(ledger, ranks=1, launcher="none", block_size=block_size, take_over=take_over, force=force),
+            RunOptions(
+                ledger,
+                ranks=1,
+                launcher="none",
+                block_size=block_size,
+                segment_bytes=segment_bytes,
+                take_over=take_over,
+                force=force,
+            ),
             source,
         )
     skipped = list(dict.fromkeys(left_out.paths))

@@ -34,7 +34,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 @contextmanager
 def bar(what: str, unit: str, *, enabled: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """A function (done, total) that draws, once the work has taken ``WAIT_S``; ``unit`` "bytes" shows sizes."""
+    """A function (done, total) that draws, once the work has taken ``WAIT_S``, until it is done; ``unit`` "bytes" shows sizes."""
     console = Console(stderr=True)
     columns = (
         TextColumn(what),
@@ -53,6 +53,10 @@ def bar(what: str, unit: str, *, enabled: bool = True) -> Iterator[Callable[[int
             drawn.start()
             task = drawn.add_task(what, total=total)
         drawn.update(task, completed=done, total=total)
+        if done >= total:  # another bar may follow
+            drawn.stop()
+            drawn.remove_task(task)
+            task = None
 
     try:
         yield advance

@@ -124,6 +124,7 @@ class Counter:
             part = part or self._open(epoch, at)
             if part is None or self._count_part(part, last):
                 break
+            part.file.close()  # of many segments few are open at once
             at, part = at + 1, None
         if last is not None and self._round <= last:
             which = f"rounds {self._round} to {last} of view {number}, on which its successor builds, are not there"
@@ -151,7 +152,7 @@ class Counter:
 
     def _count_part(self, part: Part, last: int | None) -> bool:
         """Count on in a segment; True: the view ends here."""
-        place = part.file.layout
+        place = part.file.opened()
         while part.next_slot < place.slots:
             room = min(CHUNK_SLOTS, place.slots - part.next_slot)
             if last is not None:

@@ -245,6 +245,22 @@ class Folder:
             return WriterLock(None, f"the lock could not be shared ({error.strerror}); claims keep writers apart")
         return WriterLock(descriptor, None)
 
+    def lock_holder(self) -> str | None:
+        """Who holds the writer's lock; None: nobody, or nobody can say."""
+        try:
+            descriptor = os.open(self.path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(descriptor)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return None
+
     def _names(self) -> list[str]:
         try:
             return os.listdir(self.path)

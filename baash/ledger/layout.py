@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class Layout:
     align: int
     coordinators: int
     data: Mapping[str, DataSet]
+    file: tuple[int, int, int]  # device, inode, size: whether it is still the file under that name
 
     @property
     def slot_bytes(self) -> int:
@@ -78,11 +79,38 @@ def layout(path: Path) -> Layout:
     with refusals("read", path):
         descriptor = open_regular(path)
         try:
-            return _read(_File(path, descriptor))
-        except (ValueError, KeyError, struct.error, IndexError) as error:
-            raise LedgerDamaged(f"{path} is not a whole segment ({error}); restore it from a copy") from error
+            return _layout(path, descriptor)
         finally:
             os.close(descriptor)
+
+
+def reopen(known: Layout) -> tuple[int, Layout]:
+    """A descriptor for reading the segment ``known``, and where everything lies now: its file may have been replaced by a
+    packed copy, in which the same data sets lie elsewhere. LedgerDamaged if it is no longer that segment. Raises OSError."""
+    descriptor = open_regular(known.path)
+    try:
+        if identity(descriptor) == known.file:
+            return descriptor, known
+        found = _layout(known.path, descriptor)
+        if replace(found, data=known.data, file=known.file) != known:
+            raise LedgerDamaged(f"{known.path} was replaced by another segment; restore it from a copy")
+        return descriptor, found
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _layout(path: Path, descriptor: int) -> Layout:
+    try:
+        return _read(_File(path, descriptor))
+    except (ValueError, KeyError, struct.error, IndexError) as error:
+        raise LedgerDamaged(f"{path} is not a whole segment ({error}); restore it from a copy") from error
+
+
+def identity(descriptor: int) -> tuple[int, int, int]:
+    """What tells an open file from the one that takes its place. Raises OSError."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size
 
 
 class _File:
@@ -90,7 +118,8 @@ class _File:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self.size = os.fstat(descriptor).st_size
+        self.identity = identity(descriptor)
+        self.size = self.identity[2]
         self._descriptor = descriptor
         self._reads = 0
 
@@ -126,7 +155,7 @@ def _read(file: _File) -> Layout:
     places = sorted((d.offset, d.offset + d.size) for d in data.values())
     if any(after[0] < before[1] for before, after in pairwise(places)):
         raise ValueError("data sets overlap")
-    return Layout(file.path, ledger, **numbers, data=data)
+    return Layout(file.path, ledger, **numbers, data=data, file=file.identity)
 
 
 def _data_set(file: _File, name: str, header: int) -> DataSet:

@@ -63,6 +63,17 @@ class Block:
         return int(self.row["count"])
 
 
+def check_folder(path: str | Path) -> Folder:
+    """The folder of a ledger that exists. LedgerError if there is none."""
+    folder = Folder(path)
+    if not folder.path.is_dir():
+        why = "that is not a folder" if folder.path.exists() else "no such folder"
+        raise LedgerError(f"there is no ledger at {path}: {why}; check the path")
+    if folder.newest_claim() < 0:
+        raise LedgerError(f"{path} is not a ledger: it has neither views nor claims; check the path")
+    return folder
+
+
 class Ledger:
     """The ledger in the folder ``path``, read-only. Close it, or use ``with``.
 
@@ -71,13 +82,8 @@ class Ledger:
     """
 
     def __init__(self, path: str | Path, report: Report | None = None, *, scan: bool = False) -> None:
-        self.folder = Folder(path)
+        self.folder = check_folder(path)
         self.path = self.folder.path
-        if not self.path.is_dir():
-            why = "that is not a folder" if self.path.exists() else "no such folder"
-            raise LedgerError(f"there is no ledger at {path}: {why}; check the path")
-        if self.folder.newest_claim() < 0:
-            raise LedgerError(f"{path} is not a ledger: it has neither views nor claims; check the path")
         self.rounds = Rounds(self)
         self._report = report
         self._scan = scan or report is not None

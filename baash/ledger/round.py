@@ -19,7 +19,7 @@ import numpy as np
 from baash import kernels
 from baash.errors import LedgerDamaged
 from baash.ledger.durable import flush_and_forget, open_regular, pread_into, refusal, refusals
-from baash.ledger.layout import Layout
+from baash.ledger.layout import Layout, reopen
 from baash.protocol.view import View
 from baash.records import (
     BLOCK_ROW,
@@ -40,7 +40,10 @@ _TOTAL_BYTES = slice(8, 12)  # of a record
 
 
 class SegmentFile:
-    """A segment open for reading; opens its file when first needed, again after ``close``."""
+    """A segment open for reading; opens its file when first needed, again after ``close``.
+
+    ``layout`` is that of the file that is open: a packed copy may have taken its place in the meantime.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -54,16 +57,28 @@ class SegmentFile:
 
     def read(self, data_set: str, offset: int, size: int) -> np.ndarray:
         """``size`` bytes (u1) of a data set. LedgerDamaged if it does not have them, StorageError."""
+        self.opened()
         out = np.empty(self.check(data_set, offset, size), dtype=np.uint8)
         self.read_into(out, data_set, offset)
         return out
 
     def read_into(self, out: np.ndarray, data_set: str, offset: int) -> None:
-        place = self.layout.data[data_set]
         with refusals("read", self.layout.path):
-            got = pread_into(self._open(), out, place.offset + offset)
+            descriptor = self._open()
+            got = pread_into(descriptor, out, self.layout.data[data_set].offset + offset)
         if got != out.nbytes:
             raise LedgerDamaged(f"{self.layout.path} has been cut short; restore it from a copy")
+
+    def opened(self) -> Layout:
+        """Open the file, if it is not; the layout holds until ``close``."""
+        with refusals("read", self.layout.path):
+            self._open()
+        return self.layout
+
+    def descriptor(self) -> int:
+        """Of the open file; it is this object's to close."""
+        with refusals("read", self.layout.path):
+            return self._open()
 
     def check(self, data_set: str, offset: int, size: int) -> int:
         """``size``, if the data set has that many bytes at ``offset``."""
@@ -95,9 +110,9 @@ class SegmentFile:
 
     def gather(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u1, ends u8): the records that begin at these bytes (u8) of ``records``, one behind the other."""
-        place = self.layout.data["records"]
         with refusals("read", self.layout.path):
             file = self._open()
+            place = self._records
             try:
                 return kernels.index_records(file, place.offset + place.size, offsets + np.uint64(place.offset))
             except ValueError as error:
@@ -139,7 +154,8 @@ class SegmentFile:
     def _open(self) -> int:
         with self._opening:
             if self._descriptor < 0:
-                self._descriptor = open_regular(self.layout.path)
+                self._descriptor, self.layout = reopen(self.layout)
+                self._records = self.layout.data["records"]
             return self._descriptor
 
 

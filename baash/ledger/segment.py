@@ -28,6 +28,8 @@ from baash.records import FORMAT_VERSION, slot_bytes
 
 SMALL_BYTES = 64 << 20
 SMALL_ALIGN, LARGE_ALIGN = 4096, 1 << 20
+PACKED_ALIGN = 64  # of a packed copy below PACKED_SMALL_BYTES: nobody writes it any more
+PACKED_SMALL_BYTES = 16 << 20
 ALIGNED_FROM_BYTES = 512  # HDF5's own small objects stay packed; a commit-record slot is never smaller
 
 
@@ -37,14 +39,44 @@ def create(path: Path, capacity: Capacity, view: View, segment: int) -> bool:
     False: the file system cannot reserve space, so a full disk will show only when rounds are written. Raises
     StorageError (no space left…) and LedgerError (the name is taken); nothing is left behind then.
     """
-    slot = slot_bytes(len(view.coordinators))
-    rows = {
+    rows = rows_of(capacity, view)
+    total = sum(size_of(rows).values())
+    unit = max(view.parameters.align, SMALL_ALIGN if total < SMALL_BYTES else LARGE_ALIGN)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with refusals("create", path):
+            reserved = _reserve(temporary, write_empty(temporary, rows, view, segment, unit))
+        rename_exclusively(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return reserved
+
+
+def rows_of(capacity: Capacity, view: View) -> dict[str, int]:
+    """Rows of each data set of a segment with this capacity."""
+    return {
         "block_headers": capacity.blocks,
         "records": capacity.records_bytes,
         "certificates": capacity.certificates_bytes,
         "rejections": capacity.rejections,
-        "commit_records": capacity.slots * slot,
+        "commit_records": capacity.slots * slot_bytes(len(view.coordinators)),
     }
+
+
+def size_of(rows: Mapping[str, int]) -> dict[str, int]:
+    """Bytes of each data set; none is empty."""
+    return {name: max(1, count) * ROWS[name].itemsize for name, count in rows.items()}
+
+
+def packed_unit(rows: Mapping[str, int]) -> int:
+    """At which multiples the data sets of a packed copy begin: pages, if that is little of it."""
+    return PACKED_ALIGN if sum(size_of(rows).values()) < PACKED_SMALL_BYTES else SMALL_ALIGN
+
+
+def write_empty(path: Path, rows: Mapping[str, int], view: View, segment: int, unit: int) -> list[DataSet]:
+    """Write a segment in which nothing is written yet, under a name for the time being, and do not flush it. OSError."""
     attributes: dict[str, int | str] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -54,29 +86,21 @@ def create(path: Path, capacity: Capacity, view: View, segment: int) -> bool:
         "align": view.parameters.align,
         "coordinators": len(view.coordinators),
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    path.unlink(missing_ok=True)
     try:
-        with refusals("create", path):
-            temporary.unlink(missing_ok=True)
-            try:
-                data = _create(temporary, rows, attributes, view.parameters.align)
-            except RuntimeError as error:  # how h5py tells what the file system refused when HDF5 closes the file
-                code = re.search(r"errno = (\d+)", str(error))
-                raise OSError(int(code[1]) if code else errno.EIO, _short(error)) from error
-            reserved = _reserve(temporary, data)
-        rename_exclusively(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    return reserved
+        return _create(path, rows, attributes, unit)
+    except RuntimeError as error:  # how h5py tells what the file system refused when HDF5 closes the file
+        code = re.search(r"errno = (\d+)", str(error))
+        raise OSError(int(code[1]) if code else errno.EIO, _short(error)) from error
 
 
-def _create(path: Path, rows: Mapping[str, int], attributes: Mapping[str, int | str], align: int) -> list[DataSet]:
-    total = sum(max(1, count) * ROWS[name].itemsize for name, count in rows.items())
-    unit = max(align, SMALL_ALIGN if total < SMALL_BYTES else LARGE_ALIGN)
+def _create(path: Path, rows: Mapping[str, int], attributes: Mapping[str, int | str], unit: int) -> list[DataSet]:
     with h5py.File(
-        path, "x", libver=("earliest", "v108"), alignment_threshold=ALIGNED_FROM_BYTES, alignment_interval=unit
+        path,
+        "x",
+        libver=("earliest", "v108"),
+        alignment_threshold=min(ALIGNED_FROM_BYTES, unit),
+        alignment_interval=unit,
     ) as file:
         for name, value in attributes.items():
             # Text of fixed size: of variable size, HDF5 would put it into a heap of its own.

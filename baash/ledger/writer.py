@@ -82,10 +82,9 @@ class OffsetWriter:
         leader may have made the segment anew: what is written into the file that was removed is in no ledger."""
         path = self._folder.segment_path(self._view.view, segment)
         with refusals("open", path):
-            if segment in self._open:
-                if os.path.samestat(os.fstat(self._open[segment][0]), os.stat(path)):
-                    return False
-                os.close(self._open.pop(segment)[0])
+            if segment in self._open and os.path.samestat(os.fstat(self._open[segment][0]), os.stat(path)):
+                return False
+            self._close_descriptors()  # of the segments before it, which are full, or of one that was removed
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             found = layout(path)
@@ -110,12 +109,15 @@ class OffsetWriter:
             os.fdatasync(descriptor)
 
     def release(self) -> None:
-        while self._open:
-            _, (descriptor, _) = self._open.popitem()
-            os.close(descriptor)
+        self._close_descriptors()
 
     def close_all(self) -> None:
         self.release()
+
+    def _close_descriptors(self) -> None:
+        while self._open:
+            _, (descriptor, _) = self._open.popitem()
+            os.close(descriptor)
 
     def _segment(self, segment: int) -> tuple[int, Layout]:
         try:

@@ -35,8 +35,8 @@ from baash.records import (
     tagged,
 )
 
-SEGMENT_RECORDS_FIRST = 1 << 20
-SEGMENT_RECORDS_MAX = 256 << 20
+SEGMENT_BYTES = 256 << 20  # records that a segment has room for, unless a run is told otherwise
+SEGMENT_BYTES_FIRST = 1 << 20  # the first of a view: a short run must not reserve much
 
 
 @dataclass(frozen=True)
@@ -131,25 +131,28 @@ def _hash_row(row: np.ndarray | np.void, name: str, value: bytes) -> None:
     row[name] = np.frombuffer(value, dtype=np.uint8)
 
 
-def _capacity(blocks: int, records: int, certificates: int, rejections: int, before: Capacity) -> Capacity:
-    """Room for a new segment: twice the one before up to 256 MiB, and always enough for the round that opens it.
+def _capacity(
+    blocks: int, records: int, certificates: int, rejections: int, before: Capacity, segment_bytes: int
+) -> Capacity:
+    """Room for a new segment: twice the one before up to ``segment_bytes``, and always enough for the round that opens it.
 
     The heaps of headers and certificates get the share that this round needs of them, and a quarter more.
     """
-    least = max(SEGMENT_RECORDS_FIRST, records + records // 4)
-    room = max(least, min(SEGMENT_RECORDS_MAX, 2 * before.records_bytes))
-    scale = 1.25 * room / max(records, SEGMENT_RECORDS_FIRST // 16)
+    least = max(min(SEGMENT_BYTES_FIRST, segment_bytes), records + records // 4)
+    room = max(least, min(segment_bytes, 2 * before.records_bytes))
+    scale = 1.25 * room / max(records, SEGMENT_BYTES_FIRST // 16)
     return Capacity(
         blocks=max(64, 2 * blocks, int(blocks * scale)),
         records_bytes=align(room, 4096),
         certificates_bytes=align(max(1 << 16, 2 * certificates, int(certificates * scale)), 4096),
         rejections=max(1024, 2 * rejections),
-        slots=256 if room < 16 * SEGMENT_RECORDS_FIRST else 4096,
+        slots=min(4096, max(16, room // 4096)),
     )
 
 
-def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int) -> Plan:
-    """The round that ``parts`` (ascending by cluster) make on top of ``log``."""
+def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int, segment_bytes: int = SEGMENT_BYTES) -> Plan:
+    """The round that ``parts`` (ascending by cluster) make on top of ``log``; a segment that it opens has room for
+    ``segment_bytes`` of records at most, or for this round if that is larger."""
     unit = view.parameters.align
     windows = [(part, c) for part in parts for c in part.certificates]
     blocks = sum(c.prefix for _, c in windows)
@@ -191,7 +194,9 @@ def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int) -> Plan:
     if opens:
         cursor = Cursor(segment=log.cursor.segment + 1)
         need, *_ = place(cursor)
-        capacity = _capacity(blocks, need.records_bytes, need.certificates_bytes, len(rejections), log.cursor.capacity)
+        capacity = _capacity(
+            blocks, need.records_bytes, need.certificates_bytes, len(rejections), log.cursor.capacity, segment_bytes
+        )
         cursor = replace(cursor, capacity=capacity)
         after, at_records, at_certificates, body_offset = place(cursor)
         assert _fits(after), "a new segment must hold the round that opens it"

@@ -26,7 +26,7 @@ from baash.protocol import certificate as certificates
 from baash.protocol.committed import check_slot, pad8, split_certificates
 from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
 from baash.protocol.messages import Kind, Message, encode, rows
-from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
+from baash.protocol.plan import SEGMENT_BYTES, Log, Part, Plan, encode_slot, plan
 from baash.protocol.view import View
 from baash.records import REJECTION, slot_bytes
 
@@ -51,7 +51,14 @@ class Rounds:
     """One coordinator's share of the rounds of a view. ``commits`` collects (plan, slot) for the coordinator."""
 
     def __init__(
-        self, view: View, cluster: int, key: keys.PrivateKey, log: Log, announce: Announce, blocks_of: BlocksOf
+        self,
+        view: View,
+        cluster: int,
+        key: keys.PrivateKey,
+        log: Log,
+        announce: Announce,
+        blocks_of: BlocksOf,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.view, self.cluster, self.log = view, cluster, log
         self.node = view.coordinators[cluster].node
@@ -59,6 +66,7 @@ class Rounds:
         self.offered: Part | None = None
         self.closed = False
         self._key, self._announce, self._blocks_of = key, announce, blocks_of
+        self._segment_bytes = segment_bytes
         self._offers: dict[int, Part] = {}
         self._drained: set[int] = set()
         self._current: _Current | None = None
@@ -119,7 +127,7 @@ class Rounds:
         parts = [self._offers[c] for c in sorted(self._offers)]
         self._offers = {}
         self._ready = {}
-        current = _Current(plan(self.view, self.log, parts, now_ns))
+        current = _Current(plan(self.view, self.log, parts, now_ns, self._segment_bytes))
         self._current = current
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
         if not others:
@@ -189,7 +197,7 @@ class Rounds:
                 return [self._to_leader(Kind.READY, message.a, [text.encode()], well=0)]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
-        self._current = _Current(plan(self.view, self.log, parts, message.b))
+        self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes))
         return [self._persist_part(self._current, creates=False)]
 
     def _examine(self, part: Part) -> str | None:

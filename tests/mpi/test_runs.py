@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -337,3 +338,103 @@ def test_a_validators_death_does_not_poison_parallel_hdf5(baash: Baash, mark: st
     assert code == 0, err
     assert verified(baash, ledger)["transactions"] == 60_000
     assert not marked(mark)
+
+
+def segments_of(ledger: Path) -> list[Path]:
+    return sorted(ledger.glob("segment-*.h5"))
+
+
+@pytest.mark.smoke
+def test_tiny_segments_are_packed_when_the_run_is_over(baash: Baash, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    shape = ("--segment-bytes", 65536, "--window-mib", 0.0625, "--clusters", 2, "--nodes-per-rank", 2)
+    for transactions in (1000, 2000):
+        code, _, err = end(load(baash, ledger, transactions, *shape))
+        assert code == 0, err
+    report = json.loads(ledger.with_suffix(".json").read_text())
+    assert report["packing"]["segments"] > 1 and report["packing"]["saved_bytes"] > 0
+    verified(baash, ledger)
+    before = [p.read_bytes() for p in segments_of(ledger)]
+    code, out, err = end(baash("compact", ledger, "--json"))
+    assert code == 0 and json.loads(out)["packed"] == 0, (out, err)
+    assert [p.read_bytes() for p in segments_of(ledger)] == before
+    assert not list(ledger.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("trial", range(TRIALS))
+def test_what_a_killed_run_left_is_packed_later(baash: Baash, mark: str, tmp_path: Path, trial: int) -> None:
+    print(f"seed {SEED}: replay with BAASH_TEST_SEED={SEED}")
+    draw = random.Random(SEED + trial)
+    ledger = tmp_path / "ledger"
+    shape = ("--segment-bytes", 1 << 20, "--window-mib", 0.25)
+    run = load(baash, ledger, 60_000, *shape)
+    until_committing(ledger)
+    time.sleep(draw.random() * 0.6)
+    code, out, err = end(baash("compact", ledger, "--json"))
+    assert code == 7, (out, err)  # somebody writes
+    run.kill()
+    for pid in marked(mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    end(run)
+    deadline = time.monotonic() + 30
+    while marked(mark):  # mpirun notices
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    before = verified(baash, ledger)
+    code, out, err = end(baash("compact", ledger, "--json"))
+    assert code == 0 and json.loads(out)["saved_bytes"] > 0, (out, err)
+    after = verified(baash, ledger)
+    assert all(after[n] == before[n] for n in ("head", "transactions", "rounds"))
+    code, _, err = end(load(baash, ledger, 2000, *shape))
+    assert code == 0, err
+    assert verified(baash, ledger)["views"] == 2
+
+
+def test_a_ledger_is_copied_while_it_is_written(baash: Baash, mark: str, tmp_path: Path) -> None:
+    ledger, target = tmp_path / "ledger", tmp_path / "copy"
+    shape = ("--segment-bytes", 1 << 19, "--window-mib", 0.125, "--clusters", 2, "--nodes-per-rank", 2)
+    for transactions in (40_000, 60_000):
+        run = load(baash, ledger, transactions, *shape)
+        until_committing(ledger)
+        while run.poll() is None:
+            with Ledger(ledger) as reader:
+                before = reader.block_total
+            more = ["--update"] if target.exists() else []
+            code, out, err = end(baash("copy", ledger, target, "--json", *more))
+            assert code == 0, err
+            assert json.loads(out)["blocks"] >= before
+            verified(baash, target)
+        code, _, err = end(run)
+        assert code == 0, err
+    code, _, err = end(baash("copy", ledger, target, "--update"))
+    assert code == 0, err
+    assert verified(baash, target)["head"] == verified(baash, ledger)["head"]
+    assert [p.read_bytes() for p in segments_of(target)] == [p.read_bytes() for p in segments_of(ledger)]
+
+
+def test_a_paused_run_acknowledges_nothing_in_segments_that_its_successor_packed(
+    baash: Baash, mark: str, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    shape = ("--segment-bytes", 1 << 20, "--window-mib", 0.25)
+    paused = load(baash, ledger, 200_000, *shape)
+    until_committing(ledger)
+    ranks = ranks_of(mark)
+    for pid in ranks.values():
+        os.kill(pid, signal.SIGSTOP)
+    report = tmp_path / "second.json"
+    code, _, err = end(baash("run", "-n", 5, "--ledger", ledger, "--workload", "ycsb-load", "--transactions", 500,
+                             "--report", report, "--take-over", *shape))  # fmt: skip
+    assert code == 0, err
+    assert json.loads(report.read_text())["packing"]["segments"] > 0
+    for pid in ranks.values():
+        os.kill(pid, signal.SIGCONT)
+    code, _, err = end(paused)
+    assert code == 8, err
+    said = json.loads(ledger.with_suffix(".json").read_text())
+    assert said["block_total"] <= verified(baash, ledger)["blocks"]
+    with Ledger(ledger) as reader:
+        if said["block_total"]:
+            last = reader.round_of(said["block_total"] - 1)
+            assert last.record["head"].tobytes().hex() == said["head"], "what it acknowledged is in the ledger"

@@ -17,8 +17,8 @@ from itertools import pairwise
 import numpy as np
 
 from baash.errors import LedgerDamaged
-from baash.ledger.durable import open_regular, pread_into, refusals
-from baash.ledger.layout import FORMAT, ROWS, DataSet, Layout
+from baash.ledger.durable import pread_into, refusals
+from baash.ledger.layout import FORMAT, ROWS, DataSet, Layout, reopen
 from baash.records import FORMAT_VERSION
 
 UNDEFINED = b"\xff" * 8
@@ -33,7 +33,7 @@ _NIL, _SPACE, _TYPE, _FILL, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 0, 1,
 def check_metadata(place: Layout) -> str | None:
     """What is wrong with a segment's metadata, or None. ``place`` is what ``layout.py`` read from it."""
     with refusals("read", place.path):
-        descriptor = open_regular(place.path)
+        descriptor, place = reopen(place)
         try:
             _Metadata(place, descriptor).check()
         except (ValueError, struct.error, LedgerDamaged) as error:
