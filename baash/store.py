@@ -11,7 +11,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 from baash.errors import LedgerError
@@ -122,21 +122,32 @@ class Store:
             if persist.writes:
                 self._writer.flush(persist.segment)
         except (LedgerError, OSError) as error:
-            if persist.commits:
-                self._broken = str(error)
-            return Done(node, persist, str(error))
+            return self._failed(node, persist, str(error))
         if persist.commits:
-            try:
-                newest = self._folder.newest_claim()
-            except LedgerError as error:  # durable, but perhaps fenced: nobody can say
-                self._broken = str(error)
-                return Done(node, persist, self._broken)
-            if newest != self._view:
-                self._broken = (
-                    f"view {newest} of {self._folder.path} has been claimed by somebody else: this run stops, what it "
-                    "had committed before is in the ledger; see who writes there with: baash verify"
-                )
-                return Done(node, persist, self._broken, fenced=True)
+            return self._look_for_claims(node, persist)
+        return Done(node, persist)
+
+    def _failed(self, node: int, persist: Persist, why: str) -> Done:
+        """A write that failed because a successor has packed or replaced the segment is no failure of the storage."""
+        if persist.commits:
+            self._broken = why
+        with suppress(LedgerError):
+            if self._folder.newest_claim() != self._view:
+                return self._look_for_claims(node, persist)
+        return Done(node, persist, why)
+
+    def _look_for_claims(self, node: int, persist: Persist) -> Done:
+        try:
+            newest = self._folder.newest_claim()
+        except LedgerError as error:  # durable, but perhaps fenced: nobody can say
+            self._broken = str(error)
+            return Done(node, persist, self._broken)
+        if newest != self._view:
+            self._broken = (
+                f"view {newest} of {self._folder.path} has been claimed by somebody else: this run stops, what it "
+                "had committed before is in the ledger; see who writes there with: baash verify"
+            )
+            return Done(node, persist, self._broken, fenced=True)
         return Done(node, persist)
 
     def _create(self, persist: Persist) -> None:
