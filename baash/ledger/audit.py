@@ -25,10 +25,10 @@ from baash.ledger.audit_report import Problem, Report
 from baash.ledger.audit_round import Chains
 from baash.ledger.audit_rules import Rules
 from baash.ledger.audit_segment import check_metadata
-from baash.ledger.checkpoint import Checkpoint
 from baash.ledger.durable import FileDamaged
 from baash.ledger.folder import CHECKPOINT_NAME, Folder
 from baash.ledger.layout import layout
+from baash.ledger.proofs.checkpoint import Checkpoint
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
 from baash.records import COMMIT_RECORD, ZERO_HASH, Reason

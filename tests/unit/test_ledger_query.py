@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from baash.cli.query import query as query_command
 from baash.cli.verify import verify as verify_command
 from baash.errors import LedgerDamaged, LedgerError, UsageError
-from baash.ledger import checkpoint, query
+from baash.ledger import query
 from baash.ledger.lineage import DEPTH, Origin
+from baash.ledger.proofs import checkpoint
 from baash.ledger.reader import Ledger
 from baash.ledger.transactions import Index
 from baash.records import Operation, PayloadType, key_issuer, source_issuer

@@ -3,7 +3,7 @@
 A C2SP signed note (https://c2sp.org/signed-note) whose text is that of a C2SP tlog-checkpoint: the origin
 ``baash/<ledger id, hex>``, the number of blocks, the log root in base64; an empty line; lines
 ``— <name> base64(key hash ‖ signature)``. Against someone who owns the storage and all keys, a checkpoint in somebody else's
-hands is the only proof. Here they are made, read and checked; what a ledger holds is compared in ``audit.py``.
+hands is the only proof. Here they are made, read and checked; what a ledger holds is compared by the audit and by ``history.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
@@ -20,7 +20,7 @@ from nacl.exceptions import BadSignatureError
 from baash.errors import LedgerDamaged, LedgerError
 from baash.keys import SIGNATURE_BYTES, PrivateKey
 from baash.ledger.durable import read_regular, refusal, replace
-from baash.ledger.folder import CHECKPOINT_NAME, Folder
+from baash.ledger.folder import CHECKPOINT_NAME, Epoch, Folder
 
 NOTE_MAX = 1 << 20
 _ED25519 = 1
@@ -112,6 +112,17 @@ def verify(note: bytes, signers: Iterable[tuple[str, bytes]]) -> tuple[Checkpoin
             raise LedgerDamaged(f"the checkpoint's signature by {name} does not verify") from error
         names.append(name)
     return found, names
+
+
+def signers(epochs: Iterable[Epoch]) -> Mapping[str, bytes]:
+    """Who may sign a checkpoint: name → public key."""
+    known: dict[str, bytes] = {}
+    for epoch in epochs:
+        view = epoch.view
+        known[origin(view.ledger)] = view.ledger
+        for node in view.nodes:
+            known[node_name(view.ledger, view.view, node.node)] = node.key
+    return known
 
 
 def publish(folder: Folder, checkpoint: Checkpoint, key: PrivateKey, name: str | None = None) -> None:
