@@ -70,7 +70,7 @@ def check_leftovers(folder: Folder, epochs: list[Epoch], report: Report) -> None
 def read_checkpoint(folder: Folder, epochs: list[Epoch], report: Report) -> checkpoint.Checkpoint | None:
     """The folder's checkpoint, if there is one and it is genuine."""
     try:
-        found = checkpoint.load(folder, checkpoint.signers(epochs).items())
+        found = checkpoint.load(folder, checkpoint.signers(e.view for e in epochs).items())
     except LedgerError as error:
         report.problem(CHECKPOINT_NAME, None, str(error))
         return None

@@ -119,6 +119,23 @@ def decode(data: np.ndarray) -> Certificate:
     )
 
 
+def canonical(raw: np.ndarray, made: Certificate) -> bool:
+    """Whether ``raw``, of which ``made`` was decoded, are the only bytes that this certificate may have."""
+    again = encode(
+        made.window, made.decider, int(made.head["attempt"]), made.members, made.entries, made.votes, made.prefix,
+        made.enclosed if made.enclosed.nbytes else None,
+    )  # fmt: skip
+    if again.tobytes() != raw.tobytes():
+        return False
+    if not made.enclosed.nbytes:
+        return True
+    try:
+        inner = decode(made.enclosed)
+    except ValueError:
+        return False
+    return inner.prefix == 0 and not inner.enclosed.nbytes and canonical(made.enclosed, inner)
+
+
 def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> str | None:
     """What is wrong with a certificate under ``view``, or None: members, content root, votes and the recount."""
     window, cluster = certificate.window, int(certificate.window["cluster"])

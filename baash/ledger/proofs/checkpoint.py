@@ -9,15 +9,16 @@ hands is the only proof. Here they are made, read and checked; what a ledger hol
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from baash.errors import LedgerDamaged, LedgerError
 from baash.keys import PrivateKey
 from baash.ledger.durable import read_regular, refusal, replace
-from baash.ledger.folder import CHECKPOINT_NAME, Epoch, Folder
+from baash.ledger.folder import CHECKPOINT_NAME, Folder
 from baash.ledger.proofs import notes
 from baash.ledger.proofs.notes import ED25519, Verifier
+from baash.protocol.view import View
 
 NOTE_MAX = 1 << 20
 SIZE_MAX = (1 << 63) - 1
@@ -92,14 +93,12 @@ def verify(note: bytes, signers: Iterable[tuple[str, bytes]]) -> tuple[Checkpoin
     return found, names
 
 
-def signers(epochs: Iterable[Epoch]) -> Mapping[str, bytes]:
+def signers(views: Iterable[View]) -> dict[str, bytes]:
     """Who may sign a checkpoint: name → public key."""
     known: dict[str, bytes] = {}
-    for epoch in epochs:
-        view = epoch.view
+    for view in views:
         known[origin(view.ledger)] = view.ledger
-        for node in view.nodes:
-            known[node_name(view.ledger, view.view, node.node)] = node.key
+        known |= {node_name(view.ledger, view.view, node.node): node.key for node in view.nodes}
     return known
 
 

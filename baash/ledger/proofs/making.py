@@ -1,0 +1,178 @@
+"""Proofs and checkpoints made from a ledger. What is given away is checked first: a ledger that has rotted proves nothing.
+
+A proof holds the newest checkpoint of the folder if that covers the block, else one that is signed now with the ledger key, if
+that is at hand. The ledger key never signs a root that the commit records do not state, so it signs no second history
+over bytes that have changed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from baash import kernels
+from baash.errors import KeyNotFound, LedgerDamaged, LedgerError, UsageError
+from baash.ledger import keyring
+from baash.ledger.folder import CHECKPOINT_NAME
+from baash.ledger.proofs import checking, checkpoint, form, views
+from baash.ledger.proofs.checkpoint import Checkpoint
+from baash.ledger.proofs.tree import LogTree, Progress
+from baash.ledger.query import by_id
+from baash.ledger.reader import Ledger
+from baash.ledger.round import Round
+from baash.ledger.transactions import Scanned, Transaction, transactions_of_block
+from baash.records import BLOCK_HEADER
+
+ASK = "a run writes one when it ends; or copy the ledger key here (BAASH_KEYS), and a new one is signed"
+
+
+def prove(ledger: Ledger, transaction: str, note: bytes | None = None, progress: Progress | None = None) -> bytes:
+    """The file that proves a transaction: a C2SP tlog-proof. ``transaction``: its id, or 8 and more digits of it, hex.
+
+    ``note``: the checkpoint to use, for example one with cosignatures. Raises UsageError, LedgerError.
+    """
+    found = _find(ledger, transaction)
+    tree = LogTree(ledger, progress)
+    note = note if note is not None else newest(ledger, tree, found.height + 1)
+    point = _known_point(ledger, note, "the checkpoint")
+    if point.size <= found.height:
+        raise LedgerError(
+            f"the checkpoint covers {point.size} blocks, and the transaction is in block {found.height}: take a newer one"
+        )
+    round, block = ledger.round_of(found.height), transactions_of_block(ledger, found.height)
+    row = block.rows[0]
+    proof = form.TransactionProof(
+        found.raw,
+        found.index,
+        kernels.merkle_path(_ids(block), found.index).tobytes(),
+        row.tobytes()[: BLOCK_HEADER.itemsize],
+        _certificate(round, found.height),
+        views.needed(ledger.epochs, {int(row["view"])} | views.signing(note, ledger.epochs)),
+        found.height,
+        _hashes(tree.path(found.height, point.size)),
+        note,
+    )
+    return _checked(ledger, form.encode(proof))
+
+
+def prove_consistency(ledger: Ledger, old: bytes, new: bytes | None = None, progress: Progress | None = None) -> bytes:
+    """The file that proves that the log of the checkpoint ``old`` is a beginning of that of ``new`` (None: the newest)."""
+    tree = LogTree(ledger, progress)
+    before = _known_point(ledger, old, "the old checkpoint")
+    new = new if new is not None else newest(ledger, tree, before.size)
+    after = _known_point(ledger, new, "the new checkpoint")
+    for point, which in ((before, "old"), (after, "new")):
+        if point.size > ledger.block_total:
+            raise LedgerDamaged(
+                f"the {which} checkpoint is of {point.size} blocks, and {ledger.path} has {ledger.block_total}: blocks were "
+                "cut off, or this is not the newest copy"
+            )
+    if before.size > after.size:
+        raise UsageError(
+            f"the old checkpoint ({before.size} blocks) is newer than the new one ({after.size}): swap them"
+        )
+    for point, which in ((before, "old"), (after, "new")):
+        if tree.root(point.size) != point.root:
+            raise LedgerDamaged(
+                f"the {which} checkpoint is not of this log: its root over {point.size} blocks is another; keep it, it shows "
+                "that history was rewritten, here or there"
+            )
+    path = _hashes(tree.consistency(before.size, after.size))
+    needed = views.needed(ledger.epochs, views.signing(old, ledger.epochs) | views.signing(new, ledger.epochs))
+    return _checked(ledger, form.encode_consistency(form.ConsistencyProof(old, new, before.size, path, needed)))
+
+
+def newest(ledger: Ledger, tree: LogTree, least: int = 0) -> bytes:
+    """The newest checkpoint of the folder, if it covers ``least`` blocks; else one signed now. LedgerError: neither can be had."""
+    note = _of_folder(ledger, tree)
+    if note is not None and checkpoint.decode(note)[0].size >= least:
+        return note
+    try:
+        return signed_now(ledger, tree, ledger.block_total)
+    except KeyNotFound:
+        there = (
+            f"the checkpoint of {ledger.path} does not cover that block" if note else f"{ledger.path} has no checkpoint"
+        )
+        raise LedgerError(f"{there}, and the ledger key is not here to sign one: {ASK}") from None
+
+
+def given_out(ledger: Ledger, size: int | None = None, progress: Progress | None = None) -> bytes:
+    """A checkpoint to give away: signed now by the ledger key if that is at hand, else the folder's, if ``size`` is None."""
+    tree = LogTree(ledger, progress)
+    if size is not None and size > ledger.block_total:
+        raise UsageError(f"{ledger.path} has {ledger.block_total} blocks, and --size asks for {size}")
+    try:
+        return signed_now(ledger, tree, ledger.block_total if size is None else size)
+    except KeyNotFound as error:
+        note = _of_folder(ledger, tree)
+        if note is not None and (size is None or checkpoint.decode(note)[0].size == size):
+            return note
+        if size is not None:
+            raise
+        raise LedgerError(f"{ledger.path} has no checkpoint: {ASK}") from error
+
+
+def signed_now(ledger: Ledger, tree: LogTree, size: int) -> bytes:
+    """A checkpoint of the first ``size`` blocks, signed by the ledger key. KeyNotFound; LedgerDamaged: not these blocks were committed."""
+    key = keyring.load(ledger.id)
+    if size:
+        record = ledger.round_of(size - 1).record
+        if tree.root(int(record["block_total"])) != record["log_root"].tobytes():
+            raise LedgerDamaged(
+                f"{ledger.path}: the blocks up to {int(record['block_total']) - 1} are not those that were committed, and "
+                "nothing is signed; baash verify lists all damage"
+            )
+    return checkpoint.sign(Checkpoint(ledger.id, size, tree.root(size)), key)
+
+
+def _of_folder(ledger: Ledger, tree: LogTree) -> bytes | None:
+    """The note in the folder, if there is one and it is true."""
+    note = checkpoint.read(ledger.folder)
+    if note is None:
+        return None
+    point = _known_point(ledger, note, str(ledger.path / CHECKPOINT_NAME))
+    if point.size > ledger.block_total or tree.root(point.size) != point.root:
+        raise LedgerDamaged(f"{ledger.path}: the log is not the one of its checkpoint; baash verify says more")
+    return note
+
+
+def _known_point(ledger: Ledger, note: bytes, what: str) -> Checkpoint:
+    """The checkpoint in a note that this ledger's key or one of its nodes signed. LedgerError."""
+    point, names = checkpoint.verify(note, checkpoint.signers(e.view for e in ledger.epochs).items())
+    if point.ledger != ledger.id:
+        raise LedgerError(f"{what} is of ledger {point.ledger.hex()}, not of {ledger.id.hex()}: take the right one")
+    if not names:
+        raise LedgerError(f"{what} is signed neither by the ledger key nor by a node of {ledger.path}")
+    return point
+
+
+def _find(ledger: Ledger, transaction: str) -> Transaction:
+    """The one place where a transaction is looked up by its id."""
+    return by_id(ledger, transaction)
+
+
+def _ids(block: Scanned) -> np.ndarray:
+    return kernels.transaction_ids(block.records, block.info)
+
+
+def _certificate(round: Round, height: int) -> bytes:
+    """The certificate of the window that the block at ``height`` came from."""
+    body = round.body()
+    ends = np.cumsum(body.windows["prefix"], dtype=np.uint64)
+    window = int(np.searchsorted(ends, height - round.first_block, side="right"))
+    if window == len(ends):
+        raise LedgerDamaged(f"{round.file.name}: the round body does not have block {height}; baash verify says more")
+    return round.certificate(body, window).tobytes()
+
+
+def _hashes(path: np.ndarray) -> tuple[bytes, ...]:
+    return tuple(row.tobytes() for row in path)
+
+
+def _checked(ledger: Ledger, data: bytes) -> bytes:
+    """``data``, if it proves what it is to prove."""
+    verdict = checking.check(data, str(ledger.path), ledger_id=ledger.id)
+    if verdict.problems:
+        raise LedgerDamaged(
+            f"{ledger.path} is not as it was committed, so nothing can be proved: {verdict.problems[0]}; baash verify says more"
+        )
+    return data
