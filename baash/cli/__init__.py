@@ -19,7 +19,7 @@ READER_GONE = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 def app() -> typer.Typer:
     """All verbs; heavy imports happen inside them."""
-    from baash.cli import check_file, info, query, record, run, verify
+    from baash.cli import check_file, check_proof, checkpoint, cosign, info, prove, query, record, run, verify
 
     verbs = typer.Typer(
         name="baash",
@@ -34,6 +34,10 @@ def app() -> typer.Typer:
         ("check-file", check_file.check_file),
         ("verify", verify.verify),
         ("query", query.query),
+        ("prove", prove.prove),
+        ("check-proof", check_proof.check_proof),
+        ("checkpoint", checkpoint.checkpoint),
+        ("cosign", cosign.cosign),
         ("info", info.info),
     ):
         verbs.command(name)(_until_unread(function))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baash.cli.output import ledger_id_of, read_input
 from baash.cli.screen import bar
 from baash.cli.screen import counted as counted_as
-from baash.errors import UsageError
+from baash.errors import LedgerDamaged, StorageError, UsageError
 from baash.text import json_text, printable
 
+if TYPE_CHECKING:
+    from baash.ledger.audit import Report
+    from baash.ledger.proofs.tree import LogTree
+    from baash.ledger.reader import Ledger
+
 SCHEMA_VERSION = 1
+
+_Kept = dict[Path, "Callable[[Ledger, LogTree], list[str]]"]  # a checkpoint kept elsewhere → what contradicts it
 
 
 def verify(
@@ -23,6 +31,15 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ledger_id: Annotated[
         str | None, typer.Option("--ledger-id", metavar="HEX", help="The ledger's id, as you know it from elsewhere.")
+    ] = None,
+    since_checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Also: the ledger extends this checkpoint, kept elsewhere; may be given often."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --since-checkpoint: whose cosignatures those must have.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -34,12 +51,12 @@ def verify(
     """
     from baash.ledger.audit import audit
 
-    if ledger_id is not None and not re.fullmatch("[0-9a-fA-F]{64}", ledger_id):
-        raise UsageError(f"--ledger-id must be 64 hex digits, not {ledger_id!r}")
-    known = bytes.fromhex(ledger_id) if ledger_id is not None else None
+    known = ledger_id_of(ledger_id)
+    kept = _kept(since_checkpoint or [], policy)
     began = time.monotonic()
     with bar("verifying", "blocks", enabled=not as_json) as progress:
         report = audit(ledger, known, progress)
+    _compare(ledger, kept, report)
     elapsed_s = time.monotonic() - began
     counted = {
         "blocks": report.blocks,
@@ -87,3 +104,36 @@ def verify(
         print(f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})")
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _kept(paths: list[Path], policy: Path | None) -> _Kept:
+    """The checkpoints to compare with; they are read before the audit begins."""
+    from baash.ledger.proofs import form
+    from baash.ledger.proofs import policy as policies
+    from baash.ledger.proofs.history import since
+
+    if policy is not None and not paths:
+        raise UsageError("--policy goes with --since-checkpoint")
+    asked = policies.read(read_input(policy, policies.POLICY_MAX), str(policy)) if policy is not None else None
+
+    def against(note: bytes) -> Callable[[Ledger, LogTree], list[str]]:
+        return lambda ledger, tree: since(ledger, note, asked, tree)
+
+    return {path: against(form.note_of(read_input(path, form.PROOF_MAX), str(path))[0]) for path in paths}
+
+
+def _compare(path: Path, kept: _Kept, report: Report) -> None:
+    """Report what contradicts the checkpoints."""
+    from baash.ledger.proofs.tree import LogTree
+    from baash.ledger.reader import Ledger
+
+    if not kept:
+        return
+    try:
+        with Ledger(path) as ledger:
+            tree = LogTree(ledger)
+            for name, contradictions in kept.items():
+                for what in contradictions(ledger, tree):
+                    report.problem(str(name), None, what)
+    except (LedgerDamaged, StorageError) as error:
+        report.problem(None, None, f"the ledger cannot be compared with checkpoints: {error}")

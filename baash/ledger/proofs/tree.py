@@ -35,6 +35,11 @@ class LogTree:
         self._progress = progress
         self._whole = np.zeros((0, 32), dtype=np.uint8)  # roots of the first chunks
 
+    @property
+    def size(self) -> int:
+        """How many blocks the ledger has."""
+        return self._ledger.block_total
+
     def root(self, size: int) -> bytes:
         """The root over the first ``size`` blocks. LedgerError if there are fewer."""
         self._check(size)
