@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from baash.ledger.proofs.policy import Policy
 
 SCHEMA_VERSION = 1
+PAYLOAD_SHOWN = 240
 
 
 def check_proof(
@@ -49,16 +50,22 @@ def check_proof(
     known = ledger_id_of(ledger_id)
     asked = _policy(policy, witness or [], quorum)
     verdict = checking.check(read_input(file, form.PROOF_MAX), str(file), ledger_id=known, policy=asked)
-    proved = words.proved(verdict)
-    if data is not None:
-        proved += _check_data(data, verdict)
-    proved = [] if verdict.problems else proved
+    proved, not_proved = words.proved(verdict), words.not_proved(verdict)
+    other = _other_data(data, verdict) if data is not None and verdict.ok else ""
+    if data is not None and verdict.ok and not other:
+        proved.append(f"{readable(data)} is, byte by byte, the file that was recorded")
+    problems = [*verdict.problems, *([other] if other else [])]
     if as_json:
-        fields = _fields(verdict) | {"proved": proved, "not_proved": words.not_proved(verdict)}
-        print(json_text({"schema_version": SCHEMA_VERSION, "file": readable(file), "ok": verdict.ok, **fields}))
+        fields = {
+            **_fields(verdict),
+            "proved": proved,
+            "not_proved": not_proved,
+            "problems": [*map(readable, problems)],
+        }
+        print(json_text({"schema_version": SCHEMA_VERSION, "file": readable(file), "ok": not problems, **fields}))
     else:
-        _print(verdict, proved, words.not_proved(verdict))
-    if not verdict.ok:
+        _print(verdict, proved, not_proved, problems)
+    if problems:
         raise typer.Exit(1)
 
 
@@ -74,27 +81,22 @@ def _policy(path: Path | None, witnesses: list[str], quorum: int | None) -> Poli
     return policy.of(witnesses, quorum or len(witnesses)) if witnesses else None
 
 
-def _check_data(path: Path, verdict: Verdict) -> list[str]:
-    """What is proved of the file ``path``; a problem in the verdict if it is not the one recorded."""
+def _other_data(path: Path, verdict: Verdict) -> str:
+    """Why the file ``path`` is not the one that a good proof says was recorded; empty: it is."""
     from baash.sources.describe import describe
     from baash.sources.files import read_payload
 
     if verdict.transaction is None:
-        if verdict.kind == "consistency":
-            raise UsageError("--file goes with the proof of a transaction: this one is of two checkpoints")
-        return []
+        raise UsageError("--file goes with the proof of a transaction: this one is of two checkpoints")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the file that was recorded")
     found = describe([path])
     try:
         recorded = read_payload(verdict.transaction.payload)
     except InputError:
-        verdict.problems.append("the transaction does not record a file, so it says nothing about one")
-        return []
-    if found[0].payload["sha256"] != recorded["sha256"]:
-        verdict.problems.append(f"{readable(path)} is not the file that was recorded: its SHA-256 is another")
-        return []
-    return [f"{readable(path)} is, byte by byte, the file that was recorded (SHA-256 {recorded['sha256']})"]
+        return "the transaction does not record a file, so it says nothing of one"
+    same = found[0].payload["sha256"] == recorded["sha256"]
+    return "" if same else f"{readable(path)} is not the file that was recorded: its SHA-256 is another"
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
@@ -125,12 +127,11 @@ def _fields(verdict: Verdict) -> dict[str, Any]:
         "signers": verdict.signers,
         "witnesses": {readable(name): when for name, when in verdict.witnesses.items()},
         "transaction": transaction,
-        "problems": [readable(problem) for problem in verdict.problems],
     }
 
 
-def _print(verdict: Verdict, proved: list[str], not_proved: list[str]) -> None:
-    for problem in verdict.problems:
+def _print(verdict: Verdict, proved: list[str], not_proved: list[str], problems: list[str]) -> None:
+    for problem in problems:
         print(f"PROBLEM: {printable(problem)}")
     if not verdict.ok:
         print("this proves nothing: the file was made wrongly or changed since, or it is of something else")
@@ -141,6 +142,6 @@ def _print(verdict: Verdict, proved: list[str], not_proved: list[str]) -> None:
         from baash.ledger.query import payload
 
         shown = json_text(payload(verdict.transaction))
-        print(printable(f"payload: {shown if len(shown) <= 240 else shown[:240] + '…'}"))
+        print(printable(f"payload: {shown if len(shown) <= PAYLOAD_SHOWN else shown[:PAYLOAD_SHOWN] + '…'}"))
     for said in not_proved:
         print(f"not proved: {printable(said)}")

@@ -29,7 +29,7 @@ def since(ledger: Ledger, note: bytes, policy: Policy | None = None, tree: LogTr
         ]
     if found.size > ledger.block_total:
         return [
-            f"the checkpoint vouches for {found.size} blocks, only {ledger.block_total} are here: the ledger was rolled back"
+            f"the checkpoint is of size {found.size}, only {ledger.block_total} are here: the ledger was rolled back"
         ]
     if (tree or LogTree(ledger)).root(found.size) != found.root:
         return [f"the first {found.size} blocks are not those of the checkpoint: the ledger's history was rewritten"]

@@ -36,8 +36,9 @@ def prove(ledger: Ledger, transaction: str, note: bytes | None = None, progress:
     point = _known_point(ledger, note, "the checkpoint")
     if point.size <= found.height:
         raise LedgerError(
-            f"the checkpoint covers {point.size} blocks, and the transaction is in block {found.height}: take a newer one"
+            f"the checkpoint is of size {point.size}, and the transaction is in block {found.height}: take a newer one"
         )
+    _require_on_log(ledger, tree, point, "checkpoint")
     round, block = ledger.round_of(found.height), transactions_of_block(ledger, found.height)
     row = block.rows[0]
     proof = form.TransactionProof(
@@ -60,22 +61,10 @@ def prove_consistency(ledger: Ledger, old: bytes, new: bytes | None = None, prog
     before = _known_point(ledger, old, "the old checkpoint")
     new = new if new is not None else newest(ledger, tree, before.size)
     after = _known_point(ledger, new, "the new checkpoint")
-    for point, which in ((before, "old"), (after, "new")):
-        if point.size > ledger.block_total:
-            raise LedgerDamaged(
-                f"the {which} checkpoint is of {point.size} blocks, and {ledger.path} has {ledger.block_total}: blocks were "
-                "cut off, or this is not the newest copy"
-            )
     if before.size > after.size:
-        raise UsageError(
-            f"the old checkpoint ({before.size} blocks) is newer than the new one ({after.size}): swap them"
-        )
-    for point, which in ((before, "old"), (after, "new")):
-        if tree.root(point.size) != point.root:
-            raise LedgerDamaged(
-                f"the {which} checkpoint is not of this log: its root over {point.size} blocks is another; keep it, it shows "
-                "that history was rewritten, here or there"
-            )
+        raise UsageError(f"the old checkpoint (size {before.size}) is newer than the new one ({after.size}): swap them")
+    _require_on_log(ledger, tree, before, "old checkpoint")
+    _require_on_log(ledger, tree, after, "new checkpoint")
     path = _hashes(tree.consistency(before.size, after.size))
     needed = views.needed(ledger.epochs, views.signing(old, ledger.epochs) | views.signing(new, ledger.epochs))
     return _checked(ledger, form.encode_consistency(form.ConsistencyProof(old, new, before.size, path, needed)))
@@ -130,9 +119,24 @@ def _of_folder(ledger: Ledger, tree: LogTree) -> bytes | None:
     if note is None:
         return None
     point = _known_point(ledger, note, str(ledger.path / CHECKPOINT_NAME))
-    if point.size > ledger.block_total or tree.root(point.size) != point.root:
-        raise LedgerDamaged(f"{ledger.path}: the log is not the one of its checkpoint; baash verify says more")
+    if point.size > ledger.block_total:
+        ledger.refresh()  # a writer went on
+    _require_on_log(ledger, tree, point, "checkpoint in its folder")
     return note
+
+
+def _require_on_log(ledger: Ledger, tree: LogTree, point: Checkpoint, which: str) -> None:
+    """LedgerDamaged unless a checkpoint is one of this log."""
+    if point.size > ledger.block_total:
+        raise LedgerDamaged(
+            f"the {which} is of size {point.size}, and {ledger.path} has only {ledger.block_total}: its end was cut off, or "
+            "there is a newer copy"
+        )
+    if tree.root(point.size) != point.root:
+        raise LedgerDamaged(
+            f"the {which} (size {point.size}) is not of the log of {ledger.path}: keep it, it shows that history was rewritten, "
+            "here or there; baash verify says more"
+        )
 
 
 def _known_point(ledger: Ledger, note: bytes, what: str) -> Checkpoint:

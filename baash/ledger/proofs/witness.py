@@ -127,11 +127,11 @@ def _genuine(note: bytes, records: tuple[bytes, ...], may: dict[str, bytes]) -> 
 
 def _require_extension(old: Checkpoint, new: Checkpoint, shown: Evidence, which: str) -> None:
     """Refused unless ``new`` is shown to extend ``old``."""
-    what = f"the checkpoint of {old.size} blocks that {which}"
+    what = f"the checkpoint (size {old.size}) that {which}"
     if old.ledger != new.ledger:
         raise Refused(f"{what} is of another ledger: nothing was signed")
     if new.size < old.size:
-        raise Refused(f"this checkpoint is of {new.size} blocks, older than {what}: nothing was signed")
+        raise Refused(f"this checkpoint is of size {new.size}, and so older than {what}: nothing was signed")
     proof = shown.proof
     if new.size == old.size:
         good = new.root == old.root

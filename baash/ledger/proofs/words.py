@@ -54,8 +54,8 @@ def _of_transaction(verdict: Verdict, one: Transaction, ledger: str, size: int) 
             f"{verdict.votes[0]} of the {verdict.votes[1]} nodes that were asked found it valid, enough by the rules"
         )
     sender = "whoever holds the key of issuer" if one.signed else "the unsigned input of issuer"
-    issued = f" at {_time(one.issued_ns / 1e9)}, as it says," if one.issued_ns else ""
-    said.append(f"{sender} {one.issuer.hex()} sent it{issued} and the block says {_time(one.time_ns / 1e9)}")
+    issued = f" at {_time(one.issued_ns / 1e9)}, as it says," if one.issued_ns else ","
+    said.append(f"{sender} {one.issuer.hex()} sent it{issued} and its block says {_time(one.time_ns / 1e9)}")
     return said
 
 
