@@ -239,7 +239,7 @@ def may_sign(ledger: bytes, views: dict[int, dict[str, Any]]) -> dict[str, bytes
 
 def check_record(raw: bytes) -> dict[str, Any]:
     need(len(raw) >= 64, "record cut short")
-    (z, tag, version, operation, flags, name_bytes, total, payload_bytes, issuer, sequence, time_ns, expected, references,
+    (z, tag, version, operation, flags, name_bytes, total, payload_bytes, issuer, sequence, _, expected, references,
      _, reserved, z2, tag2) = struct.unpack_from("<BBBBHHII16sQQQHHHBB", raw)  # fmt: skip
     need((z, tag, version, z2, tag2, reserved) == (0, 1, 1, 0, 2, 0) and total == len(raw), "not a record")
     need(1 <= operation <= 5 and flags in (0, 1) and 1 <= name_bytes <= 4096 and references <= 4096, "illegal header")
