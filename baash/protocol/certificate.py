@@ -64,7 +64,7 @@ def attempt_hash(window_hash: bytes, decider: Decider, attempt: int, members: Se
     head = tagged(np.zeros((), dtype=ATTEMPT), Tag.ATTEMPT)
     head["decider"], head["attempt"], head["member_count"] = decider, attempt, len(members)
     head["window"] = np.frombuffer(window_hash, dtype=np.uint8)
-    return hashlib.sha256(head.tobytes() + _members_bytes(members)).digest()
+    return hashlib.sha256(head.tobytes() + members_bytes(members)).digest()
 
 
 def encode(
@@ -80,7 +80,7 @@ def encode(
     """The bytes (u1) of a certificate; ``votes`` ascending by node."""
     head = tagged(np.zeros((), dtype=CERTIFICATE), Tag.CERTIFICATE)
     inner = b"" if enclosed is None else enclosed.tobytes()
-    body = window.tobytes() + _members_bytes(members) + entries.tobytes() + votes.tobytes() + inner
+    body = window.tobytes() + members_bytes(members) + entries.tobytes() + votes.tobytes() + inner
     head["decider"], head["prefix"], head["attempt"] = decider, prefix, attempt
     head["member_count"], head["vote_count"], head["enclosed_bytes"] = len(members), len(votes), len(inner)
     head["total_bytes"] = head.nbytes + len(body)
@@ -138,15 +138,38 @@ def canonical(raw: np.ndarray, made: Certificate) -> bool:
 
 def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> str | None:
     """What is wrong with a certificate under ``view``, or None: members, content root, votes and the recount."""
+    wrong = _examine_place(certificate, view) or _examine_content(certificate)
+    wrong = wrong or _examine_votes(certificate, view, enclosed)
+    if wrong or enclosed or not certificate.enclosed.nbytes:
+        return wrong
+    try:
+        inner = decode(certificate.enclosed)
+    except ValueError as error:
+        return f"enclosed: {error}"
+    if int(inner.head["total_bytes"]) != certificate.enclosed.nbytes:
+        return "the enclosed certificate has bytes behind it"
+    return _examine_enclosed(certificate, view, inner) or _examine_content(inner)
+
+
+def examine_votes(certificate: Certificate, view: View, inner: Certificate | None) -> str | None:
+    """The same without a look at ``entries``, which need not be there; ``inner``: the enclosed certificate, if there is one."""
+    wrong = _examine_place(certificate, view) or _examine_votes(certificate, view, False)
+    return wrong or (_examine_enclosed(certificate, view, inner) if inner is not None else None)
+
+
+def _examine_place(certificate: Certificate, view: View) -> str | None:
+    """View, ledger, cluster and members."""
     window, cluster = certificate.window, int(certificate.window["cluster"])
     if int(window["view"]) != view.view or window["ledger"].tobytes() != view.ledger:
         return "the window is of another view or ledger"
     if cluster >= len(view.coordinators):
         return f"the window is of cluster {cluster}, which does not exist"
-    wrong = _examine_members(certificate, view, cluster)
-    if wrong:
-        return wrong
-    digests = kernels.content_digests(certificate.entries, cluster)
+    return _examine_members(certificate, view, cluster)
+
+
+def _examine_content(certificate: Certificate) -> str | None:
+    window = certificate.window
+    digests = kernels.content_digests(certificate.entries, int(window["cluster"]))
     root = kernels.merkle_roots(digests, np.array([0, len(digests)]))[0]
     if root.tobytes() != window["content_root"].tobytes():
         return "the content root is not that of the blocks"
@@ -154,20 +177,23 @@ def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> 
         return "the window's transaction count is not that of its blocks"
     if int(certificate.entries["bytes"].sum(dtype=np.uint64)) != int(window["records_bytes"]):
         return "the window's size is not that of its blocks"
+    return None
+
+
+def _examine_votes(certificate: Certificate, view: View, enclosed: bool) -> str | None:
+    """Every vote, and the recount."""
     prefixes, wrong = _votes(certificate, view)
     if wrong:
         return wrong
     members = len(certificate.members)
     need = 1 if certificate.decider is Decider.STORAGE_VALIDATOR else view.parameters.quorum_of(members)
-    decided, status, _ = quorum.count(prefixes, need, int(window["block_count"]))
+    decided, status, _ = quorum.count(prefixes, need, int(certificate.window["block_count"]))
     if enclosed:
         return "the enclosed votes had sufficed" if status == quorum.SETTLED else None
     if sum(p is not None for p in prefixes) < need:
         return f"{sum(p is not None for p in prefixes)} votes, but {need} are needed"
     if decided != certificate.prefix or (status == quorum.OPEN and decided < certificate.prefix):
         return f"the votes carry {decided} blocks, the certificate says {certificate.prefix}"
-    if certificate.enclosed.nbytes:
-        return _examine_enclosed(certificate, view)
     return None
 
 
@@ -205,24 +231,22 @@ def _votes(certificate: Certificate, view: View) -> tuple[list[int | None], str 
         if not quorum.genuine(vote, view.nodes[node], certificate.attempt_hash):
             return prefixes, f"the vote of node {node} is not signed by it for this attempt"
         if int(vote["answer"]) == Answer.PREFIX:
-            prefixes[place[node]] = min(int(vote["prefix"]), len(certificate.entries))
+            prefixes[place[node]] = min(int(vote["prefix"]), int(certificate.window["block_count"]))
     return prefixes, None
 
 
-def _examine_enclosed(certificate: Certificate, view: View) -> str | None:
+def _examine_enclosed(certificate: Certificate, view: View, inner: Certificate) -> str | None:
+    """What is wrong with ``inner``, the votes that did not suffice, but for its entries."""
     if certificate.decider is not Decider.STORAGE_VALIDATOR:
         return "a certificate of members encloses another"
-    try:
-        inner = decode(certificate.enclosed)
-    except ValueError as error:
-        return f"enclosed: {error}"
     if inner.decider is not Decider.MEMBERS or inner.window_hash != certificate.window_hash:
         return "encloses votes on another window"
-    if int(inner.head["total_bytes"]) != certificate.enclosed.nbytes or inner.prefix != 0:
-        return "the enclosed certificate has bytes behind it, or claims to have decided something"
-    return examine(inner, view, enclosed=True)
+    if inner.prefix != 0:
+        return "the enclosed certificate claims to have decided something"
+    return _examine_place(inner, view) or _examine_votes(inner, view, True)
 
 
-def _members_bytes(members: Sequence[int] | np.ndarray) -> bytes:
+def members_bytes(members: Sequence[int] | np.ndarray) -> bytes:
+    """Node numbers as attempts and certificates have them."""
     raw = np.asarray(members, dtype="<u4").tobytes()
     return raw + bytes(-len(raw) % 8)

@@ -177,13 +177,6 @@ def extends(old: tuple[int, bytes], new: tuple[int, bytes], path: list[bytes]) -
     return (fr, sr, sn) == (old[1], new[1], 0)
 
 
-def merkle(leaves: list[bytes]) -> bytes:
-    if len(leaves) < 2:
-        return leaves[0] if leaves else sha(b"")
-    half = 1 << (len(leaves) - 1).bit_length() - 1
-    return sha(b"\1", merkle(leaves[:half]), merkle(leaves[half:]))
-
-
 # --- view records
 
 
@@ -265,21 +258,19 @@ def content(cluster: int, count: int, size: int, root: bytes) -> bytes:
 def check_certificate(raw: bytes, view: dict[str, Any], enclosed: bool = False) -> dict[str, Any]:
     need(len(raw) >= 240, "certificate cut short")
     z, tag, version, decider, total, prefix, attempt, m, v, inner, reserved = struct.unpack_from("<BBBBIIIIIII", raw)
-    need((z, tag, version, reserved) == (0, 9, 1, 0) and decider in (0, 1) and total == len(raw), "certificate head")
-    (wz, wtag, wversion, wflags, cluster, of_view, blocks, window, time_ns, size, count, _, ledger, _, _, root,
+    need((z, tag, version, reserved) == (0, 9, 1, 0) and decider in (0, 1), "certificate head")
+    (wz, wtag, wversion, wflags, cluster, of_view, blocks, window, time_ns, _, _, _, ledger, _, _, root,
      _) = struct.unpack("<BBBBIIIQQQII32s32s32s32s32s", raw[32:240])  # fmt: skip
     need((wz, wtag, wversion, wflags) == (0, 5, 1, 0), "window head")
     nodes = view["nodes"]
     clusters = {n["cluster"] for n in nodes if n["role"] == "coordinator"}
     need(of_view == view["view"] and ledger.hex() == view["ledger"] and cluster in clusters, "window of another view")
     padded = -(-4 * m // 8) * 8
-    need(total == 240 + padded + 40 * blocks + 128 * v + inner, "certificate length")
+    need(total == 240 + padded + 40 * blocks + 128 * v + inner, "certificate length")  # of the whole one
+    need(len(raw) == total - 40 * blocks * (2 if inner else 1), "certificate length")
     members = list(struct.unpack_from(f"<{m}I", raw, 240))
     need(not any(raw[240 + 4 * m : 240 + padded]), "padding of the members")
     at = 240 + padded
-    entries = [struct.unpack_from("<32sII", raw, at + 40 * i) for i in range(blocks)]
-    need(merkle([content(cluster, c, s, r) for r, c, s in entries]) == root, "content root")
-    need((sum(e[1] for e in entries), sum(e[2] for e in entries)) == (count, size), "window totals")
     faults, spare = view["parameters"]["faults"], view["parameters"]["replacements"]
     if decider:
         need([nodes[n]["role"] for n in members] == ["storage"] and attempt == 0 and inner > 0, "storage validator")
@@ -292,7 +283,6 @@ def check_certificate(raw: bytes, view: dict[str, Any], enclosed: bool = False) 
         quorum = 2 * faults + 1 + m - (3 * faults + 1) if byzantine else m // 2 + 1
     attempted = sha(struct.pack("<BBBBIII", 0, 6, 1, decider, attempt, m, 0), sha(raw[32:240]), raw[240 : 240 + padded])
     given, last = [], -1
-    at += 40 * blocks
     for i in range(v):
         vote = raw[at + 128 * i : at + 128 * i + 128]
         vz, vtag, vversion, answer, node, p, _, _, _, _, of = struct.unpack_from("<BBBBIIHHII32s", vote)
@@ -308,10 +298,11 @@ def check_certificate(raw: bytes, view: dict[str, Any], enclosed: bool = False) 
     else:
         need(len(given) >= quorum, "too few votes")
     if inner:
-        within = raw[total - inner :]
+        within = raw[at + 128 * v :]
+        need(struct.unpack_from("<I", within, 4)[0] == inner, "length of the enclosed certificate")
         check_certificate(within, view, enclosed=True)
         need(within[32:240] == raw[32:240], "encloses another window")
-    return {"cluster": cluster, "window": window, "time_ns": time_ns, "prefix": prefix, "entries": entries}
+    return {"place": (cluster, window, time_ns), "prefix": prefix, "blocks": blocks, "root": root}
 
 
 # --- the two files
@@ -323,12 +314,13 @@ def check_transaction(lines: list[str], note_bytes: bytes) -> tuple[dict[str, An
     path = [unbase64(line) for line in lines[2:]]
     form(len(path) <= 63 and all(len(p) == 32 for p in path), "path in the log")
     form(len(extra) >= 40, "extra data cut short")
-    magic, r, i, p, c, v, zero = struct.unpack_from("<16s6I", extra)
-    form(magic == b"baash proof v1\0\0" and zero == 0, "extra data")
-    form(len(extra) >= 40 + r + 32 * p + 112 + c, "extra data cut short")
+    magic, r, i, p, q, c, v = struct.unpack_from("<16s6I", extra)
+    form(magic == b"baash proof v1\0\0", "extra data")
+    form(len(extra) >= 40 + r + 32 * p + 112 + 32 * q + c, "extra data cut short")
     record, rest = extra[40 : 40 + r], extra[40 + r :]
     inside, header = [rest[32 * k : 32 * k + 32] for k in range(p)], rest[32 * p : 32 * p + 112]
-    certificate, views_bytes = rest[32 * p + 112 : 32 * p + 112 + c], rest[32 * p + 112 + c :]
+    rest = rest[32 * p + 112 :]
+    across, certificate, views_bytes = rest[: 32 * q], rest[32 * q : 32 * q + c], rest[32 * q + c :]
     records = read_views(views_bytes, v)
     note = read_note(note_bytes)
 
@@ -343,10 +335,8 @@ def check_transaction(lines: list[str], note_bytes: bytes) -> tuple[dict[str, An
     found["signers"] = log_signers(note, may_sign(note[0], views))
     made = check_certificate(certificate, views[of_view])
     need(index < made["prefix"], "the votes do not carry this block")
-    root, entry_count, entry_bytes = made["entries"][index]
-    need(content(cluster, entry_count, entry_bytes, root) == digest, "not what was voted on")
-    same = (made["cluster"], made["window"], made["time_ns"], entry_count, entry_bytes)
-    need(same == (cluster, window, time_ns, count, size), "not what was voted on")
+    in_window = root_of(digest, index, made["blocks"], [across[32 * k : 32 * k + 32] for k in range(q)])
+    need(in_window == made["root"] and made["place"] == (cluster, window, time_ns), "not what was voted on")
     shard = int.from_bytes(sha(b"\0\2", found["entity"])[:8], "little") & 0xFFF
     need(any(a <= shard <= b and owner == cluster for a, b, owner in views[of_view]["shards"]), "another cluster")
     return found | {"height": height, "size": note[1]}, note

@@ -2,8 +2,8 @@
 
 Theory (``docs/proofs.md``). The record's hash is its id; the path leads to its block's root, which with the header's counts makes the
 content digest in the header; the header's hash is a leaf of the log, and the log's root is in the checkpoint. So the
-checkpoint's signer vouches for the transaction's place. The certificate names the same content digest, so the nodes that
-voted vouch for its validity. View records lead from the ledger's id, a public key, to all these signers.
+checkpoint's signer vouches for the transaction's place. A path leads from the same content digest to the content root of the
+window that nodes voted on, so they vouch for its validity. View records lead from the ledger's id, a public key, to all these signers.
 
 The bytes may be anybody's: whatever is in them, the answer is a verdict or an InputError.
 """
@@ -20,14 +20,14 @@ import numpy as np
 from baash import batch as batches
 from baash import kernels, keys
 from baash.errors import LedgerDamaged
-from baash.ledger.proofs import checkpoint, form, tree, views
+from baash.ledger.proofs import checkpoint, form, tree, views, votes
 from baash.ledger.proofs.checkpoint import Checkpoint
 from baash.ledger.proofs.policy import Policy, judge
 from baash.ledger.transactions import Transaction
 from baash.protocol import certificate as certificates
 from baash.protocol.certificate import Certificate
 from baash.protocol.view import View
-from baash.records import BLOCK_ENTRY, BLOCK_HEADER, FORMAT_VERSION, Decider, Flag, Reason, Tag, key_issuer
+from baash.records import BLOCK_ENTRY, BLOCK_HEADER, FORMAT_VERSION, Answer, Decider, Flag, Reason, Tag, key_issuer
 
 
 @dataclass
@@ -178,36 +178,31 @@ def _check_log(proof: form.TransactionProof, header: np.void, point: Checkpoint)
 
 def _check_certificate(proof: form.TransactionProof, header: np.void, view: View, verdict: Verdict) -> None:
     """That the votes carry the block: the certificate under its view, and the header against what was voted on."""
-    raw = np.frombuffer(proof.certificate, dtype=np.uint8)
     try:
-        made = certificates.decode(raw)
-        wrong = certificates.examine(made, view)
+        made, inner = votes.decode(proof.certificate)
+        wrong = certificates.examine_votes(made, view, inner)
     except ValueError as error:
         raise LedgerDamaged(f"the certificate: {error}") from None
     if wrong:
         raise LedgerDamaged(f"the certificate: {wrong}")
-    if not certificates.canonical(raw, made) or int(made.window["flags"]):
-        raise LedgerDamaged("the certificate is not in its one legal form")
     window, index = made.window, int(header["index"])
     if index >= made.prefix:
         raise LedgerDamaged("the votes do not carry this block of the window")
-    entry = made.entries[index : index + 1]
-    digest = kernels.content_digests(np.ascontiguousarray(entry), int(window["cluster"]))[0].tobytes()
-    same = [
-        digest == header["content"].tobytes(),
-        int(header["window"]) == int(window["number"]),
-        *(int(header[name]) == int(window[name]) for name in ("cluster", "view", "time_ns")),
-        *(int(header[name]) == int(entry[name][0]) for name in ("count", "bytes")),
-    ]
-    if not all(same):
+    content, blocks = header["content"].tobytes(), int(window["block_count"])
+    try:
+        root = kernels.merkle_root_from_path(content, index, blocks, proof.window_path)
+    except ValueError as error:
+        raise LedgerDamaged(f"the path in the window: {error}") from None
+    same = [int(header[name]) == int(window[name]) for name in ("cluster", "view", "time_ns")]
+    if root != window["content_root"].tobytes() or int(header["window"]) != int(window["number"]) or not all(same):
         raise LedgerDamaged("the block header is not that of the block that was voted on")
     verdict.storage = made.decider is Decider.STORAGE_VALIDATOR
     verdict.votes = (_carrying(made, index), len(made.members))
 
 
 def _carrying(made: Certificate, index: int) -> int:
-    votes: Iterable[np.void] = made.votes
-    return sum(int(v["answer"]) == 0 and int(v["prefix"]) > index for v in votes)
+    given: Iterable[np.void] = made.votes
+    return sum(int(v["answer"]) == Answer.PREFIX and int(v["prefix"]) > index for v in given)
 
 
 def _check_shard(proof: form.TransactionProof, header: np.void, view: View) -> None:

@@ -26,7 +26,7 @@ FIRST_LINE = "c2sp.org/tlog-proof@v1"
 CONSISTENCY_FIRST_LINE = "baash/tlog-consistency@v1"
 MAGIC = b"baash proof v1\0\0"
 VIEWS_MAGIC = b"baash views v1\0\0"
-_HEAD = struct.Struct("<16s6I")  # magic, record bytes, index, hashes, certificate bytes, views, zero
+_HEAD = struct.Struct("<16s6I")  # magic, record bytes, index, hashes, hashes, certificate bytes, views
 _VIEWS_HEAD = struct.Struct("<16s2I")  # magic, views, zero
 _SIZE = struct.Struct("<I")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -40,7 +40,8 @@ class TransactionProof:
     index: int  # in its block
     path: bytes  # n × 32: from the id up to the block's root
     header: bytes  # 112: the block header
-    certificate: bytes
+    window_path: bytes  # n × 32: from the block's content digest up to the content root of its window
+    certificate: bytes  # without the window's list of blocks (``votes.py``)
     views: tuple[bytes, ...]  # view records that lead from the ledger key to the nodes that signed
     height: int
     log_path: tuple[bytes, ...]
@@ -60,8 +61,9 @@ class ConsistencyProof:
 
 def encode(proof: TransactionProof) -> bytes:
     """The file."""
-    sizes = (len(proof.record), proof.index, len(proof.path) // 32, len(proof.certificate), len(proof.views), 0)
-    extra = _HEAD.pack(MAGIC, *sizes) + proof.record + proof.path + proof.header + proof.certificate
+    hashes = (len(proof.path) // 32, len(proof.window_path) // 32)
+    extra = _HEAD.pack(MAGIC, len(proof.record), proof.index, *hashes, len(proof.certificate), len(proof.views))
+    extra += proof.record + proof.path + proof.header + proof.window_path + proof.certificate
     extra += _encode_views(proof.views)
     lines = [FIRST_LINE, f"extra {_base64(extra)}", f"index {proof.height}", *map(_base64, proof.log_path), ""]
     return "".join(f"{line}\n" for line in lines).encode() + proof.note
@@ -128,11 +130,11 @@ def _decode_proof(rest: bytes) -> TransactionProof:
     extra = notes.decode_base64(lines[0][6:])
     if len(extra) < _HEAD.size:
         raise ValueError("the extra data is cut short")
-    magic, record_bytes, index, hashes, certificate_bytes, view_count, zero = _HEAD.unpack_from(extra)
-    if magic != MAGIC or zero:
+    magic, record_bytes, index, hashes, window_hashes, certificate_bytes, view_count = _HEAD.unpack_from(extra)
+    if magic != MAGIC:
         raise ValueError("the extra data is not that of a BAASH proof")
     at, parts = _HEAD.size, []
-    for size in (record_bytes, 32 * hashes, BLOCK_HEADER.itemsize, certificate_bytes):
+    for size in (record_bytes, 32 * hashes, BLOCK_HEADER.itemsize, 32 * window_hashes, certificate_bytes):
         parts.append(extra[at : at + size])
         at += size
     if at > len(extra):
@@ -140,7 +142,7 @@ def _decode_proof(rest: bytes) -> TransactionProof:
     views = _decode_views(extra[at:], view_count)
     checkpoint.decode(note)
     return TransactionProof(
-        parts[0], index, parts[1], parts[2], parts[3], views, _number(lines[1][6:]), _hashes(lines[2:]), note
+        parts[0], index, parts[1], parts[2], parts[3], parts[4], views, _number(lines[1][6:]), _hashes(lines[2:]), note
     )
 
 

@@ -13,13 +13,14 @@ from baash import kernels
 from baash.errors import KeyNotFound, LedgerDamaged, LedgerError, UsageError
 from baash.ledger import keyring
 from baash.ledger.folder import CHECKPOINT_NAME
-from baash.ledger.proofs import checking, checkpoint, form, views
+from baash.ledger.proofs import checking, checkpoint, form, views, votes
 from baash.ledger.proofs.checkpoint import Checkpoint
 from baash.ledger.proofs.tree import LogTree, Progress
 from baash.ledger.query import by_id
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
 from baash.ledger.transactions import Scanned, Transaction, transactions_of_block
+from baash.protocol import certificate as certificates
 from baash.records import BLOCK_HEADER
 
 ASK = "a run writes one when it ends; or copy the ledger key here (BAASH_KEYS), and a new one is signed"
@@ -46,7 +47,7 @@ def prove(ledger: Ledger, transaction: str, note: bytes | None = None, progress:
         found.index,
         kernels.merkle_path(_ids(block), found.index).tobytes(),
         row.tobytes()[: BLOCK_HEADER.itemsize],
-        _certificate(round, found.height),
+        *_vote(round, found.height, int(row["index"])),
         views.needed(ledger.epochs, {int(row["view"])} | views.signing(note, ledger.epochs)),
         found.height,
         _hashes(tree.path(found.height, point.size)),
@@ -158,14 +159,22 @@ def _ids(block: Scanned) -> np.ndarray:
     return kernels.transaction_ids(block.records, block.info)
 
 
-def _certificate(round: Round, height: int) -> bytes:
-    """The certificate of the window that the block at ``height`` came from."""
+def _vote(round: Round, height: int, index: int) -> tuple[bytes, bytes]:
+    """Of the window that the block at ``height`` came from, as its ``index``-th: the path to its content root, the certificate."""
     body = round.body()
     ends = np.cumsum(body.windows["prefix"], dtype=np.uint64)
     window = int(np.searchsorted(ends, height - round.first_block, side="right"))
-    if window == len(ends):
-        raise LedgerDamaged(f"{round.file.name}: the round body does not have block {height}; baash verify says more")
-    return round.certificate(body, window).tobytes()
+    if window < len(ends):
+        raw = round.certificate(body, window)
+        try:
+            made = certificates.decode(raw)
+            digests = kernels.content_digests(made.entries, int(made.window["cluster"]))
+            return kernels.merkle_path(digests, index).tobytes(), votes.cut(raw)
+        except ValueError:
+            pass
+    raise LedgerDamaged(
+        f"{round.file.name}: block {height} has no certificate that can be read; baash verify says more"
+    )
 
 
 def _hashes(path: np.ndarray) -> tuple[bytes, ...]:
