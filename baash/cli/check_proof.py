@@ -20,7 +20,7 @@ PAYLOAD_SHOWN = 240
 
 
 def check_proof(
-    file: Annotated[Path, typer.Argument(help="The proof.")],
+    file: Annotated[Path, typer.Argument(help="The proof, or a checkpoint.")],
     ledger_id: Annotated[
         str | None, typer.Option("--ledger-id", metavar="HEX", help="The ledger's id, as you know it from elsewhere.")
     ] = None,
@@ -39,7 +39,7 @@ def check_proof(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Check a proof that baash prove wrote, and say what it proves and what not. Needs no ledger.
+    """Check what baash prove or baash checkpoint wrote, and say what it proves and what not. Needs no ledger.
 
     Ends with 0 if it is good, 1 if not, 4 if the file is no proof.
 
@@ -87,7 +87,7 @@ def _other_data(path: Path, verdict: Verdict) -> str:
     from baash.sources.files import read_payload
 
     if verdict.transaction is None:
-        raise UsageError("--file goes with the proof of a transaction: this one is of two checkpoints")
+        raise UsageError("--file goes with the proof of a transaction: this file is of another kind")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the file that was recorded")
     found = describe([path])

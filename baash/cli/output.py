@@ -5,6 +5,7 @@ What is written appears whole, and never in place of another file unless that is
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def write_output(path: Path, data: bytes, *, force: bool) -> None:
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return
         raise UsageError(f"{path} exists and is another file: --force replaces it, --output names another")
-    temporary = path.with_name(f"{path.name}.{id(data):x}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with refusals("write", path):
         write_exclusively(temporary, data)
         try:

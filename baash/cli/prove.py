@@ -57,11 +57,15 @@ def prove(
     old, new, used = note(consistency), note(to), note(checkpoint)
     if used is not None and len(used) > NOTE_MAX:
         raise UsageError(f"{checkpoint} is larger than a checkpoint may be")
-    with Ledger(ledger) as opened, bar("reading the log", "blocks", enabled=not as_json) as progress:
-        if old is not None:
-            data = making.prove_consistency(opened, old, new, progress)
-        else:
-            data = making.prove(opened, tx, used, progress)
+    with Ledger(ledger) as opened:
+        if old is None:
+            with bar("looking", "transactions", enabled=not as_json) as progress:
+                found = making.find(opened, tx, progress)
+        with bar("reading the log", "blocks", enabled=not as_json) as progress:
+            if old is None:
+                data = making.prove(opened, found, used, progress)
+            else:
+                data = making.prove_consistency(opened, old, new, progress)
     proof = form.decode(data, str(ledger))
     fields: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "bytes": len(data)}
     if isinstance(proof, form.TransactionProof):

@@ -369,7 +369,7 @@ def check(
 ) -> dict[str, Any]:
     """What the file proves. Malformed, Bad."""
     try:
-        form(len(data) <= 256 << 20, "too large")
+        form(len(data) <= 64 << 20, "too large")
         if data.startswith(b"c2sp.org/tlog-proof@v1\n"):
             head, gap, note_bytes = data.partition(b"\n\n")
             form(bool(gap), "an empty line")

@@ -189,6 +189,9 @@ def test_witnesses(baash: Baash, ledger: Path, tx: str, tmp_path: Path) -> None:
     assert (signed["size"], signed["size_before"], signed["file"]) == (15, None, "n2")
     baash("prove", ledger, tx, "--checkpoint", "n2", "--output", "p")
     asked = [f"--witness={v}" for v in vkeys]
+    bare = baash("check-proof", "n2", *asked, "--ledger-id", LEDGER_ID).stdout
+    assert "proved: the first 15 blocks of ledger" in bare and "not proved" not in bare and "example.org/a saw" in bare
+    assert "signed neither by the ledger key nor" in baash("check-proof", ledger / "checkpoint", code=1).stdout
     assert "witness example.org/b saw" in baash("check-proof", "p", *asked, "--quorum", 2).stdout
     baash("prove", ledger, tx, "--checkpoint", "new", "--output", "p1")
     assert "quorum asks for more" in baash("check-proof", "p1", *asked, code=1).stdout

@@ -34,7 +34,7 @@ from baash.records import BLOCK_ENTRY, BLOCK_HEADER, FORMAT_VERSION, Answer, Dec
 class Verdict:
     """``problems`` empty: everything that could be checked is as it must be."""
 
-    kind: str  # transaction, consistency
+    kind: str  # transaction, consistency, checkpoint
     ledger: bytes
     points: list[Checkpoint]  # the checkpoint; of a consistency proof: the old one and the new one
     known: bool = False  # somebody said which ledger this must be, and it is
@@ -53,28 +53,31 @@ class Verdict:
 
 
 def check(data: bytes, name: str, *, ledger_id: bytes | None = None, policy: Policy | None = None) -> Verdict:
-    """The verdict on a proof in a file called ``name``. InputError: the file is no proof.
+    """The verdict on a proof, or a bare checkpoint, in a file called ``name``. InputError: the file is neither.
 
     ``ledger_id``: the ledger's id, known from elsewhere. ``policy``: whose cosignatures are asked for.
     """
-    proof = form.decode(data, name)
+    note, _ = form.note_of(data, name)  # the newest checkpoint in it
+    proof = form.decode(data, name) if note != data else None
     if isinstance(proof, form.TransactionProof):
-        verdict, notes = _check_transaction(proof)
+        verdict = _check_transaction(proof)
+    elif proof is not None:
+        verdict = _check_consistency(proof)
     else:
-        verdict, notes = _check_consistency(proof)
+        verdict = _check_checkpoint(note)
     if ledger_id is not None:
         verdict.known = verdict.ledger == ledger_id
         if not verdict.known:
             verdict.problems.append(f"it is of ledger {verdict.ledger.hex()}, not of {ledger_id.hex()}")
     if policy is not None:
-        verdict.witnesses, problems = judge(policy, verdict.ledger, notes[-1])
+        verdict.witnesses, problems = judge(policy, verdict.ledger, note)
         verdict.quorum = policy.quorum is not None and not problems
         verdict.known = verdict.known or (bool(policy.logs) and not problems)
         verdict.problems += problems
     return verdict
 
 
-def _check_transaction(proof: form.TransactionProof) -> tuple[Verdict, list[bytes]]:
+def _check_transaction(proof: form.TransactionProof) -> Verdict:
     point, _ = checkpoint.decode(proof.note)
     verdict = Verdict("transaction", point.ledger, [point])
     header = np.frombuffer(proof.header, dtype=BLOCK_HEADER)[0]
@@ -89,10 +92,10 @@ def _check_transaction(proof: form.TransactionProof) -> tuple[Verdict, list[byte
         guarded("the entity", partial(_check_shard, proof, header, view))
     else:
         verdict.problems.append(f"the record of view {int(header['view'])}, whose nodes voted, is not here or not good")
-    return verdict, [proof.note]
+    return verdict
 
 
-def _check_consistency(proof: form.ConsistencyProof) -> tuple[Verdict, list[bytes]]:
+def _check_consistency(proof: form.ConsistencyProof) -> Verdict:
     (old, _), (new, _) = (checkpoint.decode(note) for note in (proof.old, proof.new))
     verdict = Verdict("consistency", new.ledger, [old, new])
     if old.ledger != new.ledger:
@@ -100,7 +103,15 @@ def _check_consistency(proof: form.ConsistencyProof) -> tuple[Verdict, list[byte
     elif old.size != proof.old_size or not tree.extends(old.size, old.root, new.size, new.root, proof.path):
         verdict.problems.append("the path does not lead from the old checkpoint to the new one")
     _check_signers(verdict, proof.views, [proof.old, proof.new])
-    return verdict, [proof.old, proof.new]
+    return verdict
+
+
+def _check_checkpoint(note: bytes) -> Verdict:
+    """A bare checkpoint: nothing in it proves the keys of nodes, so it must have a line of the ledger key."""
+    point, _ = checkpoint.decode(note)
+    verdict = Verdict("checkpoint", point.ledger, [point])
+    _check_signers(verdict, (), [note])
+    return verdict
 
 
 def _guarded(verdict: Verdict, what: str, step: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from baash.errors import InputError, LedgerDamaged
 from baash.ledger.proofs import checkpoint, notes
 from baash.records import BLOCK_HEADER
 
-PROOF_MAX = 256 << 20  # bytes of a file
+PROOF_MAX = 64 << 20  # bytes of a file: the largest payload, and two views of as many nodes as may be
 HASHES_MAX = 63  # of a path in the log, as tlog-witness has it
 FIRST_LINE = "c2sp.org/tlog-proof@v1"
 CONSISTENCY_FIRST_LINE = "baash/tlog-consistency@v1"
@@ -108,7 +108,9 @@ def note_of(data: bytes, name: str) -> tuple[bytes, tuple[bytes, ...]]:
     try:
         checkpoint.decode(data)
     except LedgerDamaged as error:
-        raise InputError(f"{name} is neither a checkpoint nor a proof: {error}") from None
+        raise InputError(
+            f"{name} is neither a checkpoint nor a proof: {error}; get it again from whoever made it"
+        ) from None
     return data, ()
 
 

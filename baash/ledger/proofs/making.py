@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from baash import kernels
-from baash.errors import KeyNotFound, LedgerDamaged, LedgerError, UsageError
+from baash.errors import KeyNotFound, LedgerDamaged, LedgerError, LimitExceeded, UsageError
 from baash.ledger import keyring
 from baash.ledger.folder import CHECKPOINT_NAME
 from baash.ledger.proofs import checking, checkpoint, form, views, votes
@@ -26,12 +26,19 @@ from baash.records import BLOCK_HEADER
 ASK = "a run writes one when it ends; or copy the ledger key here (BAASH_KEYS), and a new one is signed"
 
 
-def prove(ledger: Ledger, transaction: str, note: bytes | None = None, progress: Progress | None = None) -> bytes:
-    """The file that proves a transaction: a C2SP tlog-proof. ``transaction``: its id, or 8 and more digits of it, hex.
+def find(ledger: Ledger, transaction: str, progress: Progress | None = None) -> Transaction:
+    """The transaction with this id, or 8 and more digits of it, hex. UsageError, LedgerError. The one place of the look-up."""
+    return by_id(ledger, transaction, progress)
+
+
+def prove(
+    ledger: Ledger, transaction: str | Transaction, note: bytes | None = None, progress: Progress | None = None
+) -> bytes:
+    """The file that proves a transaction: a C2SP tlog-proof. ``transaction``: what ``find`` takes, or gives.
 
     ``note``: the checkpoint to use, for example one with cosignatures. Raises UsageError, LedgerError.
     """
-    found = _find(ledger, transaction)
+    found = find(ledger, transaction) if isinstance(transaction, str) else transaction
     tree = LogTree(ledger, progress)
     note = note if note is not None else newest(ledger, tree, found.height + 1)
     point = _known_point(ledger, note, "the checkpoint")
@@ -150,11 +157,6 @@ def _known_point(ledger: Ledger, note: bytes, what: str) -> Checkpoint:
     return point
 
 
-def _find(ledger: Ledger, transaction: str) -> Transaction:
-    """The one place where a transaction is looked up by its id."""
-    return by_id(ledger, transaction)
-
-
 def _ids(block: Scanned) -> np.ndarray:
     return kernels.transaction_ids(block.records, block.info)
 
@@ -183,6 +185,11 @@ def _hashes(path: np.ndarray) -> tuple[bytes, ...]:
 
 def _checked(ledger: Ledger, data: bytes) -> bytes:
     """``data``, if it proves what it is to prove."""
+    if len(data) > form.PROOF_MAX:
+        raise LimitExceeded(
+            f"the proof would have {len(data):,} bytes, more than {form.PROOF_MAX:,}, most of it view records: use a checkpoint "
+            "of the ledger key (baash checkpoint), which needs fewer"
+        )
     verdict = checking.check(data, str(ledger.path), ledger_id=ledger.id)
     if verdict.problems:
         raise LedgerDamaged(

@@ -16,6 +16,8 @@ def proved(verdict: Verdict) -> list[str]:
     ledger, sizes = verdict.ledger.hex(), [point.size for point in verdict.points]
     if verdict.transaction is not None and verdict.header is not None:
         said = _of_transaction(verdict, verdict.transaction, ledger, sizes[0])
+    elif verdict.kind == "checkpoint":
+        said = [f"the first {sizes[0]:,} blocks of ledger {ledger} have the root {verdict.points[0].root.hex()}"]
     else:
         said = [
             f"the log of ledger {ledger} with {sizes[1]:,} blocks begins with the {sizes[0]:,} of the old checkpoint"
