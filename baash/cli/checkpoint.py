@@ -32,7 +32,7 @@ def checkpoint(
     Example: baash checkpoint ./ledger-demo --output demo.checkpoint
     """
     from baash.ledger.proofs import making
-    from baash.ledger.proofs.checkpoint import decode
+    from baash.ledger.proofs.checkpoint import decode, log_key
     from baash.ledger.reader import Ledger
 
     if as_json and output != STDOUT:
@@ -43,7 +43,11 @@ def checkpoint(
     point, lines = decode(note)
     if as_json:
         fields = {"ledger_id": point.ledger.hex(), "size": point.size, "root": point.root.hex(), "blocks": total}
-        fields |= {"signers": [readable(name) for name, _ in lines], "note": note.decode()}
+        fields |= {
+            "log_key": log_key(point.ledger).text,
+            "signers": [readable(name) for name, _ in lines],
+            "note": note.decode(),
+        }
         print(json_text({"schema_version": SCHEMA_VERSION, **fields}))
         return
     write_output(output, note, force=force)

@@ -196,7 +196,8 @@ def test_witnesses(baash: Baash, ledger: Path, tx: str, tmp_path: Path) -> None:
     baash("prove", ledger, tx, "--checkpoint", "new", "--output", "p1")
     assert "quorum asks for more" in baash("check-proof", "p1", *asked, code=1).stdout
     baash("check-proof", "p1", *asked, "--quorum", 1)
-    log = notes.Verifier(f"baash/{LEDGER_ID}", notes.ED25519, LEDGER_KEY.public).text
+    log = fields(baash("checkpoint", ledger, "--json"))["log_key"]
+    assert log == notes.Verifier(f"baash/{LEDGER_ID}", notes.ED25519, LEDGER_KEY.public).text
     (tmp_path / "policy").write_text(f"log {log}\nwitness a {vkeys[0]}\nquorum a\n")
     assert fields(baash("check-proof", "p1", "--policy", "policy", "--json"))["ledger_known"]
     (tmp_path / "policy").write_text("quorum nobody\n")

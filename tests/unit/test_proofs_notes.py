@@ -138,7 +138,7 @@ NAMED = [f"witness w{i} {vkey}" for i, vkey in enumerate(VKEYS)]
 
 
 def good(of: Policy, note: bytes) -> bool:
-    return not policy.judge(of, LEDGER_KEY.public, note)[1]
+    return not policy.judge(of, note)[1]
 
 
 def test_k_of_n() -> None:
@@ -167,7 +167,7 @@ def test_groups_of_groups() -> None:
     )
     for numbers, met in (((0, 1, 3), True), ((0, 2, 4), True), ((0, 1, 2), False), ((0, 3, 4), False), ((), False)):
         assert good(asked, cosigned(*numbers)) is met
-    seen, _ = policy.judge(asked, LEDGER_KEY.public, cosigned(0, 1, 3))
+    seen, _ = policy.judge(asked, cosigned(0, 1, 3))
     assert seen == {"w0.example": 1000, "w1.example": 1001, "w3.example": 1003}
 
 
@@ -182,7 +182,7 @@ def test_logs() -> None:
 def test_a_known_witness_whose_line_is_spoiled() -> None:
     raw = checkpoint.decode(cosigned(0))[1][1][1]
     spoiled = NOTE + notes.line("w0.example", raw[:-1] + bytes((raw[-1] ^ 1,)))
-    _, problems = policy.judge(written(*NAMED, "quorum none"), LEDGER_KEY.public, spoiled)
+    _, problems = policy.judge(written(*NAMED, "quorum none"), spoiled)
     assert problems == ["the cosignature of w0.example does not verify"]
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from ledgers import LEDGER_KEY, Builder, batch_of, key_of, record, small
+from reader import second_reader
 
 from baash.errors import InputError, KeyNotFound, LedgerError, Refused, UsageError
+from baash.ledger.audit import audit
 from baash.ledger.proofs import checking, checkpoint, form, making, notes, policy, witness
 from baash.ledger.proofs.checkpoint import Checkpoint
 from baash.ledger.proofs.history import since
@@ -75,7 +77,7 @@ def test_growth_is_signed_and_contradictions_are_not(made: Builder, key: Path) -
         proof = making.prove_consistency(ledger, signed(ledger, 8), signed(ledger, 15))
         third = witness.cosign(key, signed(ledger, 15), "f", witness.evidence(proof, "c", None), 1003)
         vkey = witness.load_key(key).verifier.text
-        assert policy.judge(policy.of([vkey], 1), ledger.id, third.data) == ({"w.example": 1003}, [])
+        assert policy.judge(policy.of([vkey], 1), third.data) == ({"w.example": 1003}, [])
         again = witness.cosign(key, signed(ledger, 15), "f", NOTHING, 1004)
         assert again.before is not None and again.before.size == 15
         seen = key.with_name(f"w.key.{ledger.id.hex()}.seen").read_bytes()
@@ -257,3 +259,14 @@ def test_a_consistency_proof_may_not_change(made: Builder) -> None:
     assert isinstance(proof, form.ConsistencyProof) and proof.views
     request = data.split(b"\n", 2)[2]  # behind the first line and the view records: a request of C2SP tlog-witness
     assert request.startswith(b"old 5\n") and request.endswith(proof.new + b"\n" + proof.old)
+
+
+def test_a_cosigned_checkpoint_in_the_folder_is_as_good(made: Builder, key: Path) -> None:
+    with Ledger(made.path) as ledger:
+        done = witness.cosign(key, signed(ledger, 15), "f", NOTHING, 1)
+    (made.path / "checkpoint").write_bytes(done.data)
+    assert audit(made.path).ok and second_reader.audit(made.path).ok
+    for name in ("a+b", "a\tb"):
+        line = f"\u2014 {name} AAAAAAAA\n".encode()
+        (made.path / "checkpoint").write_bytes(done.data + line)
+        assert not audit(made.path).ok and not second_reader.audit(made.path).ok

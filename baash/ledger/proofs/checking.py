@@ -70,7 +70,7 @@ def check(data: bytes, name: str, *, ledger_id: bytes | None = None, policy: Pol
         if not verdict.known:
             verdict.problems.append(f"it is of ledger {verdict.ledger.hex()}, not of {ledger_id.hex()}")
     if policy is not None:
-        verdict.witnesses, problems = judge(policy, verdict.ledger, note)
+        verdict.witnesses, problems = judge(policy, note)
         verdict.quorum = policy.quorum is not None and not problems
         verdict.known = verdict.known or (bool(policy.logs) and not problems)
         verdict.problems += problems

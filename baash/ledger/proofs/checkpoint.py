@@ -52,6 +52,11 @@ def node_name(ledger: bytes, view: int, node: int) -> str:
     return f"{origin(ledger)}/view/{view}/node/{node}"
 
 
+def log_key(ledger: bytes) -> Verifier:
+    """The verifier key of a ledger's log, for policies and for tools that know C2SP."""
+    return Verifier(origin(ledger), ED25519, ledger)
+
+
 def sign(checkpoint: Checkpoint, key: PrivateKey, name: str | None = None) -> bytes:
     """The signed note; ``name`` is the signer's, the ledger key's if None."""
     return checkpoint.text + b"\n" + notes.sign(checkpoint.text, key, name or checkpoint.origin)

@@ -21,7 +21,7 @@ def since(ledger: Ledger, note: bytes, policy: Policy | None = None, tree: LogTr
         return [str(error)]
     if ledger.epochs and found.ledger != ledger.id:
         return [f"the checkpoint is of ledger {found.ledger.hex()}, this is {ledger.id.hex()}"]
-    if policy is not None and (problems := judge(policy, found.ledger, note)[1]):
+    if policy is not None and (problems := judge(policy, note)[1]):
         return problems
     if not names and (policy is None or policy.quorum is None):
         return [

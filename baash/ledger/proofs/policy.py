@@ -66,7 +66,7 @@ def read(data: bytes, name: str) -> Policy:
     return found
 
 
-def judge(policy: Policy, ledger: bytes, note: bytes) -> tuple[dict[str, int], list[str]]:
+def judge(policy: Policy, note: bytes) -> tuple[dict[str, int], list[str]]:
     """(witness's name → when it cosigned, seconds since 1970; what the policy finds wrong with the checkpoint ``note``).
 
     A log of the policy is met by a checkpoint of its ledger: whether the ledger key signed it, or a node that this key
@@ -74,7 +74,7 @@ def judge(policy: Policy, ledger: bytes, note: bytes) -> tuple[dict[str, int], l
     """
     point, signatures = checkpoint.decode(note)
     problems = []
-    if policy.logs and not any((log.name, log.public) == (point.origin, ledger) for log in policy.logs):
+    if policy.logs and checkpoint.log_key(point.ledger) not in policy.logs:
         problems.append(f"the policy does not list the log {point.origin}")
     known = {(w.name, w.key_hash): (name, w) for name, w in policy.witnesses.items()}
     seen: dict[bytes, int] = {}
