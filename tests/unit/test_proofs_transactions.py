@@ -135,6 +135,7 @@ def cosigned(made: Path) -> bytes:
         return making.prove(ledger, next(transactions(ledger)).id.hex(), seen)
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_proof_may_change(cosigned: bytes) -> None:
     """Each byte, in two ways. What is accepted changes nothing but the line of a witness whom nobody asked about."""
     good = accepted(cosigned)
