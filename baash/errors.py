@@ -19,6 +19,12 @@ class UsageError(BaashError):
     exit_code = 2
 
 
+class Refused(BaashError):
+    """Checked and found bad: a witness does not sign what contradicts what it signed before."""
+
+    exit_code = 1
+
+
 class InputError(BaashError):
     """An input is malformed; the message names the file, the line or field, and what was expected."""
 

@@ -20,12 +20,12 @@ from baash import kernels, report
 from baash.errors import BaashError, Interrupted, StorageError
 from baash.intake import Intake
 from baash.keys import PrivateKey
-from baash.ledger import checkpoint
 from baash.ledger import writer as writers
 from baash.ledger.copies import compact
 from baash.ledger.fetch import Fetcher
 from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.index import building
+from baash.ledger.proofs import checkpoint
 from baash.ledger.reader import Ledger
 from baash.ledger.restore import Restored, restore
 from baash.local import LocalTransport

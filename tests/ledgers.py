@@ -18,8 +18,8 @@ from baash import batch as batches
 from baash import kernels
 from baash.batch import Batch
 from baash.keys import Context, PrivateKey
-from baash.ledger import checkpoint
 from baash.ledger.folder import Folder
+from baash.ledger.proofs import checkpoint
 from baash.ledger.writer import OffsetWriter, Writer
 from baash.protocol import certificate, plan, quorum, windows
 from baash.protocol import view as views

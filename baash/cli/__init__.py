@@ -19,7 +19,22 @@ READER_GONE = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 def app() -> typer.Typer:
     """All verbs; heavy imports happen inside them."""
-    from baash.cli import check_file, compact, copy, info, lineage, query, record, repair, run, verify
+    from baash.cli import (
+        check_file,
+        check_proof,
+        checkpoint,
+        compact,
+        copy,
+        cosign,
+        info,
+        lineage,
+        prove,
+        query,
+        record,
+        repair,
+        run,
+        verify,
+    )
 
     verbs = typer.Typer(
         name="baash",
@@ -38,6 +53,10 @@ def app() -> typer.Typer:
         ("compact", compact.compact),
         ("copy", copy.copy),
         ("repair", repair.repair),
+        ("prove", prove.prove),
+        ("check-proof", check_proof.check_proof),
+        ("checkpoint", checkpoint.checkpoint),
+        ("cosign", cosign.cosign),
         ("info", info.info),
     ):
         verbs.command(name)(_until_unread(function))

@@ -5,7 +5,6 @@ Started by mpirun, every rank runs this same command; rank 0 alone speaks. With 
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,18 +15,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 import baash
+from baash.cli.output import ledger_id_of, read_input
 from baash.cli.screen import bar, counted
-from baash.errors import Interrupted, UsageError
+from baash.errors import Interrupted, LedgerDamaged, StorageError, UsageError
 from baash.text import json_text, printable
 
 if TYPE_CHECKING:
     from baash.ledger.audit import Report
+    from baash.ledger.proofs.tree import LogTree
+    from baash.ledger.reader import Ledger
 
 SCHEMA_VERSION = 1
 RANKS_MAX = 4096
 RANGES_SHOWN = 20
 # A rank is this command, but of the very package this is, whatever lies in the current folder.
 _RANK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from baash.cli import main; main()"
+
+_Kept = dict[Path, "Callable[[Ledger, LogTree], list[str]]"]  # a checkpoint kept elsewhere → what contradicts it
 
 
 def verify(
@@ -40,6 +44,15 @@ def verify(
         int | None,
         typer.Option("-n", "--ranks", min=1, max=RANKS_MAX, help="Divide the work over so many MPI ranks."),
     ] = None,
+    since_checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Also: the ledger extends this checkpoint, kept elsewhere; may be given often."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --since-checkpoint: whose cosignatures those must have.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Check a whole ledger: every hash, signature, vote and rule. Needs the folder and nothing else.
@@ -51,22 +64,22 @@ def verify(
     from baash.ledger.audit import audit
     from baash.mpi import ending
 
-    if ledger_id is not None and not re.fullmatch("[0-9a-fA-F]{64}", ledger_id):
-        raise UsageError(f"--ledger-id must be 64 hex digits, not {ledger_id!r}")
-    known = bytes.fromhex(ledger_id) if ledger_id is not None else None
+    known = ledger_id_of(ledger_id)
+    kept = _kept(since_checkpoint or [], policy)
     if ending.launched_ranks() > 1 or ending.has_parent():
-        _as_rank(ledger, known, as_json, debug)
+        _as_rank(ledger, known, kept, as_json, debug)
     if ranks is not None:
-        _as_parent(ledger, ledger_id, as_json, ranks, debug)
+        _as_parent(ledger, _again(ledger_id, since_checkpoint, policy, as_json, debug), as_json, ranks, debug)
     began = time.monotonic()
     with bar("verifying", "blocks", enabled=not as_json) as progress:
         report = audit(ledger, known, progress)
+    _compare(ledger, kept, report)
     print(shown(report, time.monotonic() - began, as_json))
     if not report.ok:
         raise typer.Exit(1)
 
 
-def _as_rank(ledger: Path, known: bytes | None, as_json: bool, debug: bool) -> NoReturn:
+def _as_rank(ledger: Path, known: bytes | None, kept: _Kept, as_json: bool, debug: bool) -> NoReturn:
     """One rank of an audit under a launcher."""
     from baash.mpi import ending
     from baash.mpi.audit import verify_all
@@ -75,6 +88,7 @@ def _as_rank(ledger: Path, known: bytes | None, as_json: bool, debug: bool) -> N
     began, parent = time.monotonic(), ending.has_parent()
 
     def answer(report: Report) -> int:
+        _compare(ledger, kept, report)
         text, code = shown(report, time.monotonic() - began, as_json), int(not report.ok)
         if parent:
             ending.tell_parent(code, text=text)
@@ -105,13 +119,22 @@ def _seldom(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
     return progress
 
 
-def _as_parent(ledger: Path, ledger_id: str | None, as_json: bool, ranks: int, debug: bool) -> NoReturn:
+def _again(
+    ledger_id: str | None, since_checkpoint: list[Path] | None, policy: Path | None, as_json: bool, debug: bool
+) -> list[str]:
+    """The options, for each rank."""
+    said = ["--json"] if as_json else []
+    said += ["--ledger-id", ledger_id] if ledger_id else []
+    said += [word for path in since_checkpoint or [] for word in ("--since-checkpoint", str(path))]
+    said += ["--policy", str(policy)] if policy else []
+    return [*said, *(["--debug"] if debug else [])]
+
+
+def _as_parent(ledger: Path, said: list[str], as_json: bool, ranks: int, debug: bool) -> NoReturn:
     """Start the ranks, draw their progress, say what rank 0 says; ends the process."""
     from baash.cli.launch import launch
 
-    arguments = [str(Path(baash.__file__).parents[1]), "verify", *(["--json"] if as_json else [])]
-    arguments += ["--ledger-id", ledger_id] if ledger_id else []
-    arguments += ["--debug"] if debug else []
+    arguments = [str(Path(baash.__file__).parents[1]), "verify", *said]
     with bar("verifying", "blocks", enabled=not as_json) as progress:
 
         def heard(event: dict[str, Any]) -> None:
@@ -200,3 +223,36 @@ def _still_good(report: Report) -> list[str]:
         where = f"the {counted(proved.rules_until, 'block')} before block {proved.rules_until:,}"
         lines.append(f"  versions and rules could be replayed for {where if proved.rules_until else 'no block'} only")
     return lines
+
+
+def _kept(paths: list[Path], policy: Path | None) -> _Kept:
+    """The checkpoints to compare with; they are read before the audit begins."""
+    from baash.ledger.proofs import form
+    from baash.ledger.proofs import policy as policies
+    from baash.ledger.proofs.history import since
+
+    if policy is not None and not paths:
+        raise UsageError("--policy goes with --since-checkpoint")
+    asked = policies.read(read_input(policy, policies.POLICY_MAX), str(policy)) if policy is not None else None
+
+    def against(note: bytes) -> Callable[[Ledger, LogTree], list[str]]:
+        return lambda ledger, tree: since(ledger, note, asked, tree)
+
+    return {path: against(form.note_of(read_input(path, form.PROOF_MAX), str(path))[0]) for path in paths}
+
+
+def _compare(path: Path, kept: _Kept, report: Report) -> None:
+    """Report what contradicts the checkpoints."""
+    from baash.ledger.proofs.tree import LogTree
+    from baash.ledger.reader import Ledger
+
+    if not kept:
+        return
+    try:
+        with Ledger(path, scan=True) as ledger:  # no index file: nobody vouches for those
+            tree = LogTree(ledger)
+            for name, contradictions in kept.items():
+                for what in contradictions(ledger, tree):
+                    report.problem(str(name), None, what)
+    except (LedgerDamaged, StorageError) as error:
+        report.problem(None, None, f"the ledger cannot be compared with checkpoints: {error}")

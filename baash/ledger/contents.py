@@ -21,9 +21,9 @@ import numpy as np
 
 from baash.batch import scan
 from baash.errors import BaashError, LedgerDamaged, StorageError
-from baash.ledger import checkpoint
 from baash.ledger.durable import refusals
 from baash.ledger.folder import Folder
+from baash.ledger.proofs import checkpoint
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
 from baash.records import BLOCK_ROW, REJECTION, align

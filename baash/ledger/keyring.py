@@ -64,24 +64,12 @@ def load(ledger_id: bytes) -> PrivateKey:
     """The private key of a ledger. Raises KeyNotFound, or LedgerError when the file may not be trusted."""
     path = path_of(ledger_id)
     try:
-        with open(path, encoding="ascii") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                raise LedgerError(f"the key {path} can be read by others; look who did, then run: chmod 600 {path}")
-            if status.st_uid != os.geteuid():
-                raise LedgerError(
-                    f"the key {path} belongs to another user (uid {status.st_uid}); use a key of your own"
-                )
-            lines = file.read(4096).split("\n")
+        lines = read_secret(path)
     except FileNotFoundError:
         raise KeyNotFound(
             f"the ledger's private key {path} is not there; copy it from where the ledger was made, "
             "or set BAASH_KEYS to the folder that has it"
         ) from None
-    except UnicodeDecodeError:
-        lines = []
-    except OSError as error:
-        raise refusal("read the key", path, error) from error
     if len(lines) != 3 or lines[0] != _FIRST_LINE or len(lines[1]) != 2 * SEED_BYTES or lines[2]:
         raise LedgerError(f"{path} is not a ledger key; restore it from a copy")
     try:
@@ -91,3 +79,24 @@ def load(ledger_id: bytes) -> PrivateKey:
     if key.public != ledger_id:
         raise LedgerError(f"{path} holds the key of another ledger ({key.public.hex()}); restore it from a copy")
     return key
+
+
+def read_secret(path: Path) -> list[str]:
+    """The lines of a small private file; none if it is not text. LedgerError unless it is its owner's alone, FileNotFoundError,
+    StorageError."""
+    try:
+        with open(path, encoding="ascii") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_IMODE(status.st_mode) & 0o077:
+                raise LedgerError(f"the key {path} can be read by others; look who did, then run: chmod 600 {path}")
+            if status.st_uid != os.geteuid():
+                raise LedgerError(
+                    f"the key {path} belongs to another user (uid {status.st_uid}); use a key of your own"
+                )
+            return file.read(4096).split("\n")
+    except UnicodeDecodeError:
+        return []
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise refusal("read the key", path, error) from error

@@ -253,6 +253,18 @@ class OpenedLedger(Sequence[Block]):
 
     # --- trust
 
+    def prove(self, which: int | str | bytes) -> bytes:
+        """A file that proves a transaction to anybody, without the ledger (``docs/proofs.md``). Raises LedgerError."""
+        from baash.ledger.proofs.making import prove
+
+        return prove(self._reader, self.transaction(which), roots=self.lookup.subtree_root)
+
+    def checkpoint(self) -> bytes | None:
+        """The signed checkpoint in the ledger's folder: its head, to be kept elsewhere. None: there is none."""
+        from baash.ledger.proofs import checkpoint
+
+        return checkpoint.read(self._reader.folder)
+
     def verify(self) -> Report:
         """The audit of all of it, as ``baash verify``."""
         from baash.ledger.audit import audit

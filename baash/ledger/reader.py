@@ -19,12 +19,12 @@ from typing import overload
 import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
-from baash.ledger import checkpoint
 from baash.ledger.counting import TOTALS, Counter, Report, Start
 from baash.ledger.durable import refusals, sync_folder
 from baash.ledger.folder import Epoch, Folder
 from baash.ledger.index.chain import Chain, open_chain, segment_layout
 from baash.ledger.layout import Layout
+from baash.ledger.proofs import checkpoint
 from baash.ledger.round import Round, SegmentFile
 from baash.ledger.slots import records_of, sound
 from baash.protocol.view import View

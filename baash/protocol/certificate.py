@@ -69,7 +69,7 @@ def attempt_hash(window_hash: bytes, decider: Decider, attempt: int, members: Se
     head = tagged(np.zeros((), dtype=ATTEMPT), Tag.ATTEMPT)
     head["decider"], head["attempt"], head["member_count"] = decider, attempt, len(members)
     head["window"] = np.frombuffer(window_hash, dtype=np.uint8)
-    return hashlib.sha256(head.tobytes() + _members_bytes(members)).digest()
+    return hashlib.sha256(head.tobytes() + members_bytes(members)).digest()
 
 
 def encode(
@@ -85,7 +85,7 @@ def encode(
     """The bytes (u1) of a certificate; ``votes`` ascending by node."""
     head = tagged(np.zeros((), dtype=CERTIFICATE), Tag.CERTIFICATE)
     inner = b"" if enclosed is None else enclosed.tobytes()
-    body = window.tobytes() + _members_bytes(members) + entries.tobytes() + votes.tobytes() + inner
+    body = window.tobytes() + members_bytes(members) + entries.tobytes() + votes.tobytes() + inner
     head["decider"], head["prefix"], head["attempt"] = decider, prefix, attempt
     head["member_count"], head["vote_count"], head["enclosed_bytes"] = len(members), len(votes), len(inner)
     head["total_bytes"] = head.nbytes + len(body)
@@ -124,24 +124,68 @@ def decode(data: np.ndarray) -> Certificate:
     )
 
 
-def examine(certificate: Certificate, view: View, *, enclosed: bool = False) -> str | None:
+def canonical(raw: np.ndarray, made: Certificate) -> bool:
+    """Whether ``raw``, of which ``made`` was decoded, are the only bytes that this certificate may have."""
+    again = encode(
+        made.window, made.decider, int(made.head["attempt"]), made.members, made.entries, made.votes, made.prefix,
+        made.enclosed if made.enclosed.nbytes else None,
+    )  # fmt: skip
+    if again.tobytes() != raw.tobytes():
+        return False
+    if not made.enclosed.nbytes:
+        return True
+    try:
+        inner = decode(made.enclosed)
+    except ValueError:
+        return False
+    return inner.prefix == 0 and not inner.enclosed.nbytes and canonical(made.enclosed, inner)
+
+
+def examine(certificate: Certificate, view: View) -> str | None:
     """The first thing that is wrong with a certificate under ``view``, or None: members, content root, votes, the recount."""
-    return next(faults(certificate, view, enclosed=enclosed), None)
+    return next(faults(certificate, view), None)
 
 
-def faults(certificate: Certificate, view: View, *, enclosed: bool = False) -> Iterator[str]:
+def faults(certificate: Certificate, view: View) -> Iterator[str]:
     """All that is wrong with a certificate under ``view``, as far as the one does not follow from the other."""
+    inner = None
+    if certificate.enclosed.nbytes:
+        try:
+            inner = decode(certificate.enclosed)
+        except ValueError as error:
+            yield f"enclosed: {error}"
+            return
+        if int(inner.head["total_bytes"]) != certificate.enclosed.nbytes:
+            yield "the enclosed certificate has bytes behind it"
+    wrong = _examine_place(certificate, view)
+    if wrong:
+        yield wrong
+        return
+    yield from _content_faults(certificate)
+    yield from _vote_faults(certificate, view, enclosed=False)
+    if inner is not None:
+        yield from _enclosed_faults(certificate, view, inner)
+        yield from _content_faults(inner)
+
+
+def examine_votes(certificate: Certificate, view: View, inner: Certificate | None) -> str | None:
+    """The same without a look at ``entries``, which need not be there; ``inner``: the enclosed certificate, if there is one."""
+    wrong = _examine_place(certificate, view) or next(_vote_faults(certificate, view, enclosed=False), None)
+    return wrong or (next(_enclosed_faults(certificate, view, inner), None) if inner is not None else None)
+
+
+def _examine_place(certificate: Certificate, view: View) -> str | None:
+    """View, ledger and cluster."""
     window, cluster = certificate.window, int(certificate.window["cluster"])
     if int(window["view"]) != view.view or window["ledger"].tobytes() != view.ledger:
-        yield "the window is of another view or ledger"
-        return
+        return "the window is of another view or ledger"
     if cluster >= len(view.coordinators):
-        yield f"the window is of cluster {cluster}, which does not exist"
-        return
-    wrong = _examine_members(certificate, view, cluster)
-    if wrong:
-        yield wrong  # what the votes sign covers the members
-    digests = certificate.digests
+        return f"the window is of cluster {cluster}, which does not exist"
+    return None
+
+
+def _content_faults(certificate: Certificate) -> Iterator[str]:
+    window, digests = certificate.window, certificate.digests
     root = kernels.merkle_roots(digests, np.array([0, len(digests)]))[0]
     if root.tobytes() != window["content_root"].tobytes():
         yield "the content root is not that of the blocks"
@@ -149,28 +193,46 @@ def faults(certificate: Certificate, view: View, *, enclosed: bool = False) -> I
         yield "the window's transaction count is not that of its blocks"
     if int(certificate.entries["bytes"].sum(dtype=np.uint64)) != int(window["records_bytes"]):
         yield "the window's size is not that of its blocks"
+
+
+def _vote_faults(certificate: Certificate, view: View, *, enclosed: bool) -> Iterator[str]:
+    """Members, every vote, and the recount. The place was examined."""
+    wrong = _examine_members(certificate, view, int(certificate.window["cluster"]))
     if wrong:
+        yield wrong  # what the votes sign covers the members
         return
     prefixes, wrong_votes = _votes(certificate, view)
     yield from wrong_votes
-    if not wrong_votes:
-        yield from _recount(certificate, view, prefixes, enclosed)
-
-
-def _recount(certificate: Certificate, view: View, prefixes: list[int | None], enclosed: bool) -> Iterator[str]:
-    members = len(certificate.members)
-    need = 1 if certificate.decider is Decider.STORAGE_VALIDATOR else view.parameters.quorum_of(members)
+    if wrong_votes:
+        return
+    need = 1
+    if certificate.decider is not Decider.STORAGE_VALIDATOR:
+        need = view.parameters.quorum_of(len(certificate.members))
+    given = sum(p is not None for p in prefixes)
     decided, status, _ = quorum.count(prefixes, need, int(certificate.window["block_count"]))
     if enclosed:
         if status == quorum.SETTLED:
             yield "the enclosed votes had sufficed"
-        return
-    if sum(p is not None for p in prefixes) < need:
-        yield f"{sum(p is not None for p in prefixes)} votes, but {need} are needed"
+    elif given < need:
+        yield f"{given} votes, but {need} are needed"
     elif decided != certificate.prefix or (status == quorum.OPEN and decided < certificate.prefix):
         yield f"the votes carry {decided} blocks, the certificate says {certificate.prefix}"
-    if certificate.enclosed.nbytes:
-        yield from _examine_enclosed(certificate, view)
+
+
+def _enclosed_faults(certificate: Certificate, view: View, inner: Certificate) -> Iterator[str]:
+    """What is wrong with ``inner``, the votes that did not suffice, but for its entries."""
+    if certificate.decider is not Decider.STORAGE_VALIDATOR:
+        yield "a certificate of members encloses another"
+    elif inner.decider is not Decider.MEMBERS or inner.window_hash != certificate.window_hash:
+        yield "encloses votes on another window"
+    else:
+        if inner.prefix != 0:
+            yield "the enclosed certificate claims to have decided something"
+        wrong = _examine_place(inner, view)
+        if wrong:
+            yield wrong
+        else:
+            yield from _vote_faults(inner, view, enclosed=True)
 
 
 def _examine_members(certificate: Certificate, view: View, cluster: int) -> str | None:
@@ -207,28 +269,12 @@ def _votes(certificate: Certificate, view: View) -> tuple[list[int | None], list
         elif not quorum.genuine(vote, view.nodes[node], certificate.attempt_hash):
             wrong.append(f"the vote of node {node} is not signed by it for this attempt")
         elif int(vote["answer"]) == Answer.PREFIX:
-            prefixes[place[node]] = min(int(vote["prefix"]), len(certificate.entries))
+            prefixes[place[node]] = min(int(vote["prefix"]), int(certificate.window["block_count"]))
         last = max(last, node)
     return prefixes, wrong
 
 
-def _examine_enclosed(certificate: Certificate, view: View) -> Iterator[str]:
-    if certificate.decider is not Decider.STORAGE_VALIDATOR:
-        yield "a certificate of members encloses another"
-        return
-    try:
-        inner = decode(certificate.enclosed)
-    except ValueError as error:
-        yield f"enclosed: {error}"
-        return
-    if inner.decider is not Decider.MEMBERS or inner.window_hash != certificate.window_hash:
-        yield "encloses votes on another window"
-        return
-    if int(inner.head["total_bytes"]) != certificate.enclosed.nbytes or inner.prefix != 0:
-        yield "the enclosed certificate has bytes behind it, or claims to have decided something"
-    yield from faults(inner, view, enclosed=True)
-
-
-def _members_bytes(members: Sequence[int] | np.ndarray) -> bytes:
+def members_bytes(members: Sequence[int] | np.ndarray) -> bytes:
+    """Node numbers as attempts and certificates have them."""
     raw = np.asarray(members, dtype="<u4").tobytes()
     return raw + bytes(-len(raw) % 8)

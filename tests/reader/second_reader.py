@@ -554,9 +554,11 @@ class Audit:
         for view in self.views:
             keys |= {f"{name}/view/{view.number}/node/{n['node']}": view.key(n["node"]) for n in view.nodes}
         need(tail.endswith("\n") and all(v.ledger == ledger for v in self.views), "checkpoint")
-        known = 0
-        for line in tail[:-1].split("\n"):
+        known, lines = 0, tail[:-1].split("\n")
+        need(len(lines) <= 1024 and not any(ord(c) < 32 for line in lines for c in line), "form of the checkpoint")
+        for line in lines:
             dash, signer, encoded = line.split(" ")
+            need(bool(signer) and not any(c.isspace() or c == "+" for c in signer), "a signer's name")
             raw = base64.b64decode(encoded, validate=True)
             need(dash == "—" and base64.b64encode(raw).decode() == encoded, "signature line of the checkpoint")
             if signer in keys and raw[:4] == sha(signer.encode(), b"\n\1", keys[signer])[:4]:

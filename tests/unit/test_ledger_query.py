@@ -16,7 +16,8 @@ import baash
 from baash.cli.query import query as query_command
 from baash.cli.verify import verify as verify_command
 from baash.errors import LedgerDamaged, LedgerError, UsageError
-from baash.ledger import checkpoint, query
+from baash.ledger import query
+from baash.ledger.proofs import checkpoint, notes
 from baash.records import Operation, PayloadType, key_issuer, source_issuer
 
 
@@ -190,7 +191,7 @@ def test_a_checkpoint_is_a_signed_note() -> None:
 def test_key_hash_of_the_signed_note_specification() -> None:
     """The example key of https://c2sp.org/signed-note#encoding-signatures: name, algorithm 1, public key."""
     public = bytes.fromhex("00" * 32)
-    assert checkpoint.key_hash("example.com", public) == hashlib.sha256(b"example.com\n\x01" + public).digest()[:4]
+    assert notes.key_hash("example.com", public) == hashlib.sha256(b"example.com\n\x01" + public).digest()[:4]
 
 
 def test_checkpoints_that_are_none() -> None:

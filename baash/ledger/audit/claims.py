@@ -197,7 +197,7 @@ def _check_window(row: np.void, raw: np.ndarray, made: Certificate, say: Say) ->
     name = f"window {number} of cluster {cluster}"
     if int(made.head["total_bytes"]) != raw.nbytes:
         say(0, f"{name}: the certificate has another length than the round body says")
-    elif not _canonical(raw, made):
+    elif not certificates.canonical(raw, made):
         say(0, f"{name}: reserved bytes or padding of the certificate are not zero")
     if made.window_hash != row["window"].tobytes() or (int(window["cluster"]), int(window["number"])) != (
         cluster,
@@ -210,24 +210,6 @@ def _check_window(row: np.void, raw: np.ndarray, made: Certificate, say: Say) ->
         say(0, f"{name}: unknown flags in the window")
     if made.decider is Decider.STORAGE_VALIDATOR and (int(made.head["attempt"]) or not made.enclosed.nbytes):
         say(0, f"{name}: the storage validator decided without the votes that did not suffice, or in a later attempt")
-
-
-def _canonical(raw: np.ndarray, made: Certificate) -> bool:
-    """Whether the bytes are the only ones that this certificate may have."""
-    head = made.head
-    again = certificates.encode(
-        made.window, made.decider, int(head["attempt"]), made.members.tolist(), made.entries, made.votes, made.prefix,
-        made.enclosed if made.enclosed.nbytes else None,
-    )  # fmt: skip
-    if again.tobytes() != raw.tobytes():
-        return False
-    if not made.enclosed.nbytes:
-        return True
-    try:
-        inner = certificates.decode(made.enclosed)
-    except ValueError:
-        return False
-    return inner.prefix == 0 and not inner.enclosed.nbytes and _canonical(made.enclosed, inner)
 
 
 def _enclosed_votes(made: Certificate) -> int:

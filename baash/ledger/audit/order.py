@@ -15,8 +15,8 @@ from baash import kernels
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.proof import Proofs
 from baash.ledger.audit.report import Report
-from baash.ledger.checkpoint import Checkpoint
 from baash.ledger.folder import CHECKPOINT_NAME
+from baash.ledger.proofs.checkpoint import Checkpoint
 from baash.ledger.round import Round
 from baash.records import COMMIT_RECORD, ZERO_HASH
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from baash import keys
 from baash.errors import LedgerError
-from baash.ledger import checkpoint
 from baash.ledger.audit.report import Report
 from baash.ledger.folder import CHECKPOINT_NAME, Epoch, Folder
+from baash.ledger.proofs import checkpoint
 from baash.protocol import view as views
 from baash.protocol.view import View
 
@@ -78,21 +76,10 @@ def check_leftovers(folder: Folder, epochs: list[Epoch], report: Report) -> None
         report.note(f"there are segments of view {number}, which is not in the history; they do not count")
 
 
-def signers(epochs: list[Epoch]) -> Mapping[str, bytes]:
-    """Who may sign a checkpoint: name → public key."""
-    known: dict[str, bytes] = {}
-    for epoch in epochs:
-        view = epoch.view
-        known[checkpoint.origin(view.ledger)] = view.ledger
-        for node in view.nodes:
-            known[checkpoint.node_name(view.ledger, view.view, node.node)] = node.key
-    return known
-
-
 def read_checkpoint(folder: Folder, epochs: list[Epoch], report: Report) -> checkpoint.Checkpoint | None:
     """The folder's checkpoint, if there is one and it is genuine."""
     try:
-        found = checkpoint.load(folder, signers(epochs).items())
+        found = checkpoint.load(folder, checkpoint.signers(e.view for e in epochs).items())
     except LedgerError as error:
         report.problem(CHECKPOINT_NAME, None, str(error))
         return None

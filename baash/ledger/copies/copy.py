@@ -27,7 +27,6 @@ from typing import Any
 
 from baash.errors import LedgerDamaged, LedgerError
 from baash.ledger.audit import audit
-from baash.ledger.checkpoint import decode, read
 from baash.ledger.copies.pack import remove_unfinished, write_packed
 from baash.ledger.counting import Counter, Part
 from baash.ledger.durable import (
@@ -38,6 +37,7 @@ from baash.ledger.durable import (
     write_exclusively,
 )
 from baash.ledger.folder import CHECKPOINT_NAME, Epoch, Folder
+from baash.ledger.proofs.checkpoint import decode, read
 from baash.ledger.reader import Ledger, check_folder
 
 Progress = Callable[[int, int], None]  # bytes copied, in all; then blocks audited, in all

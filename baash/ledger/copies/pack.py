@@ -36,11 +36,11 @@ import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
 from baash.ledger import segment as segments
-from baash.ledger.checkpoint import decode, read
 from baash.ledger.counting import Counter, Part
 from baash.ledger.durable import pwrite_all, refusals, sync_folder
 from baash.ledger.folder import Folder
 from baash.ledger.layout import DataSet, Layout, layout
+from baash.ledger.proofs.checkpoint import decode, read
 from baash.ledger.round import SegmentFile
 from baash.ledger.slots import Expected, count, records_of
 from baash.protocol.plan import Capacity

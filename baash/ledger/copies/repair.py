@@ -23,12 +23,12 @@ from typing import Any
 from baash.errors import LedgerDamaged, LedgerError, StorageError
 from baash.ledger import segment as segments
 from baash.ledger.audit import Report, audit
-from baash.ledger.checkpoint import Checkpoint, decode, read
 from baash.ledger.copies.history import Chosen, history
 from baash.ledger.copies.merge import Merge, Merged
 from baash.ledger.copies.pack import whole_or_gone, write_anew
 from baash.ledger.durable import refusals, replace, sync_folder
 from baash.ledger.folder import CHECKPOINT_NAME, Folder
+from baash.ledger.proofs.checkpoint import Checkpoint, decode, read
 from baash.ledger.reader import check_folder
 from baash.protocol.plan import Capacity
 from baash.records import COMMIT_LOCATOR, COMMIT_RECORD

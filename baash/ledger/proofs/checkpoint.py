@@ -3,28 +3,25 @@
 A C2SP signed note (https://c2sp.org/signed-note) whose text is that of a C2SP tlog-checkpoint: the origin
 ``baash/<ledger id, hex>``, the number of blocks, the log root in base64; an empty line; lines
 ``— <name> base64(key hash ‖ signature)``. Against someone who owns the storage and all keys, a checkpoint in somebody else's
-hands is the only proof. Here they are made, read and checked; what a ledger holds is compared in ``audit.py``.
+hands is the only proof. Here they are made, read and checked; what a ledger holds is compared by the audit and by ``history.py``.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
-
 from baash.errors import LedgerDamaged, LedgerError
-from baash.keys import SIGNATURE_BYTES, PrivateKey
+from baash.keys import PrivateKey
 from baash.ledger.durable import read_regular, refusal, replace
 from baash.ledger.folder import CHECKPOINT_NAME, Folder
+from baash.ledger.proofs import notes
+from baash.ledger.proofs.notes import ED25519, Verifier
+from baash.protocol.view import View
 
 NOTE_MAX = 1 << 20
-_ED25519 = 1
-_DASH = "\u2014"
+SIZE_MAX = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -55,41 +52,30 @@ def node_name(ledger: bytes, view: int, node: int) -> str:
     return f"{origin(ledger)}/view/{view}/node/{node}"
 
 
-def key_hash(name: str, public: bytes) -> bytes:
-    """The 4 bytes that a signature line begins with: they tell keys of one name apart."""
-    return hashlib.sha256(name.encode() + bytes((0x0A, _ED25519)) + public).digest()[:4]
+def log_key(ledger: bytes) -> Verifier:
+    """The verifier key of a ledger's log, for policies and for tools that know C2SP."""
+    return Verifier(origin(ledger), ED25519, ledger)
 
 
 def sign(checkpoint: Checkpoint, key: PrivateKey, name: str | None = None) -> bytes:
     """The signed note; ``name`` is the signer's, the ledger key's if None."""
-    name = name or checkpoint.origin
-    _, secret = crypto_sign_seed_keypair(key.seed)
-    signature = crypto_sign(checkpoint.text, secret)[:SIGNATURE_BYTES]
-    encoded = base64.b64encode(key_hash(name, key.public) + signature).decode()
-    return checkpoint.text + f"\n{_DASH} {name} {encoded}\n".encode()
+    return checkpoint.text + b"\n" + notes.sign(checkpoint.text, key, name or checkpoint.origin)
 
 
-def decode(note: bytes) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
+def decode(note: bytes) -> tuple[Checkpoint, list[notes.Signature]]:
     """(checkpoint, [(signer's name, key hash ‖ signature)]). LedgerDamaged if it is no such note."""
     try:
-        text, separator, tail = note.decode().partition("\n\n")
-        if not separator or not tail.endswith("\n"):
-            raise ValueError("no signatures")
-        lines = text.split("\n")
-        if len(lines) != 3 or not lines[0].startswith("baash/"):
+        text, signatures = notes.split(note)
+        lines = text.decode().split("\n")
+        if len(lines) != 4 or not lines[0].startswith("baash/"):
             raise ValueError("the text is not three lines that begin with baash/")
-        found = Checkpoint(bytes.fromhex(lines[0][6:]), int(lines[1]), base64.b64decode(lines[2], validate=True))
-        if found.text != text.encode() + b"\n" or len(found.ledger) != 32 or len(found.root) != 32 or found.size < 0:
+        if len(lines[1]) > len(str(SIZE_MAX)) or not lines[1].isascii():
+            raise ValueError("no log has this size")
+        found = Checkpoint(bytes.fromhex(lines[0][6:]), int(lines[1]), notes.decode_base64(lines[2]))
+        if found.text != text or len(found.ledger) != 32 or len(found.root) != 32 or not 0 <= found.size <= SIZE_MAX:
             raise ValueError("the text is not in its one legal form")
-        signatures = []
-        for line in tail[:-1].split("\n"):
-            dash, name, encoded = line.split(" ")
-            raw = base64.b64decode(encoded, validate=True)
-            if dash != _DASH or not name or base64.b64encode(raw).decode() != encoded:
-                raise ValueError("a signature line is not one")
-            signatures.append((name, raw))
         return found, signatures
-    except (ValueError, binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise LedgerDamaged(f"not a checkpoint: {error}") from error
 
 
@@ -100,18 +86,25 @@ def verify(note: bytes, signers: Iterable[tuple[str, bytes]]) -> tuple[Checkpoin
     signers are skipped, as the format asks.
     """
     found, signatures = decode(note)
-    known = {(name, key_hash(name, public)): public for name, public in signers}
+    known = {(v.name, v.key_hash): v for v in (Verifier(name, ED25519, public) for name, public in signers)}
     names = []
     for name, raw in signatures:
-        public = known.get((name, raw[:4]))
-        if public is None:
+        signer = known.get((name, raw[:4]))
+        if signer is None:
             continue
-        try:
-            crypto_sign_open(raw[4:] + found.text, public)
-        except (BadSignatureError, ValueError) as error:
-            raise LedgerDamaged(f"the checkpoint's signature by {name} does not verify") from error
+        if notes.verify(found.text, raw, signer) is None:
+            raise LedgerDamaged(f"the checkpoint's signature by {name} does not verify")
         names.append(name)
     return found, names
+
+
+def signers(views: Iterable[View]) -> dict[str, bytes]:
+    """Who may sign a checkpoint: name → public key."""
+    known: dict[str, bytes] = {}
+    for view in views:
+        known[origin(view.ledger)] = view.ledger
+        known |= {node_name(view.ledger, view.view, node.node): node.key for node in view.nodes}
+    return known
 
 
 def publish(folder: Folder, checkpoint: Checkpoint, key: PrivateKey, name: str | None = None) -> None:
