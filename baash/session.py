@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,25 +75,59 @@ def open_view(
     notes = [lock.note] if lock.note else []
     try:
         key = keyring.generate() if not folder.views() else _key_of(folder)
-        number = folder.claim_next({**started_by(), "time_ns": time.time_ns()})
-        view = views.form(
-            view=number,
-            ledger=key.public,
-            predecessor=_cut(folder),
-            hosts=hosts,
-            clusters=clusters,
-            parameters=parameters,
-            seed=seed,
-            time_ns=time.time_ns(),
-            started_by=started_by(),
-        )
-        signatures = {"ledger": view.sign(key)}
-        folder.publish(view, signatures)
+        steps = begin_view(folder, key, hosts, clusters, parameters, seed, time.time_ns, started_by())
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                view, signatures = end.value
+                break
         lock.share()
     except BaseException:
         lock.release()
         raise
     return Opened(folder, view, view.encode(signatures), lock, notes)
+
+
+def flush_file(path: Path) -> None:
+    """Make durable what anybody has written into a file."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def begin_view(
+    folder: Folder,
+    key: keys.PrivateKey,
+    hosts: Sequence[Host],
+    clusters: int,
+    parameters: Parameters,
+    seed: int,
+    clock: Callable[[], int],
+    info: dict[str, Any],
+    flush: Callable[[Path], None] = flush_file,
+) -> Generator[None, None, tuple[View, dict[str, bytes]]]:
+    """Claim, cut, form, publish, in this order: what fencing rests on (``ledger/folder.py``).
+
+    Pauses between the steps, where anybody may come between; the simulator sees to it that somebody does.
+    """
+    number = folder.claim_next({**info, "time_ns": clock()})
+    yield
+    predecessor = cut(folder, flush)
+    yield
+    view = views.form(
+        view=number,
+        ledger=key.public,
+        predecessor=predecessor,
+        hosts=hosts,
+        clusters=clusters,
+        parameters=parameters,
+        seed=seed,
+        time_ns=clock(),
+        started_by=info,
+    )
+    signatures = {"ledger": view.sign(key)}
+    folder.publish(view, signatures)
+    return view, signatures
 
 
 def _refuse_orphans(folder: Folder) -> None:
@@ -117,7 +151,7 @@ def _key_of(folder: Folder) -> keys.PrivateKey:
             raise KeyNotFound(f"{folder.path} can be read and verified, but not continued: {error}") from error
 
 
-def _cut(folder: Folder) -> Predecessor | None:
+def cut(folder: Folder, flush: Callable[[Path], None] = flush_file) -> Predecessor | None:
     """The highest published view, and its last commit record, made durable: its writer may not have flushed it yet."""
     if not folder.views():
         return None
@@ -126,8 +160,7 @@ def _cut(folder: Folder) -> Predecessor | None:
         if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest.view:
             return Predecessor(newest.view, None)
         last = ledger.rounds[-1]
-        with open(last.file.layout.path, "rb") as segment:
-            os.fsync(segment.fileno())
+        flush(last.file.layout.path)
         return Predecessor(newest.view, last.raw.tobytes())
 
 

@@ -62,7 +62,7 @@ class Coordinator:
         self.node = view.coordinators[cluster].node
         self.queues = Queues(cluster, state.replay)
         self.flights = Flights(view, cluster, limits, self.queues)
-        self.rounds = Rounds(view, cluster, key, log, self._announce, self._blocks_of)
+        self.rounds = Rounds(view, cluster, key, log, self._announce, self._blocks_of, limits.segment_bytes)
         self._next, self._previous = log.clusters[cluster]
         self._ended = False
         self._duplicates_told = 0

@@ -21,6 +21,7 @@ from baash.protocol import quorum, windows
 from baash.protocol.certificate import Certificate
 from baash.protocol.events import Effect, Fail, Report, Send
 from baash.protocol.messages import Message, rows
+from baash.protocol.plan import SEGMENT_RECORDS_FIRST
 from baash.protocol.queues import Lot, Queues
 from baash.protocol.sub_clusters import SubClusters
 from baash.protocol.view import View
@@ -42,6 +43,7 @@ class Limits:
     queue_bytes: int = 16 << 20
     queue_transactions: int = 32_768
     vote_timeout_ns: int = 5_000_000_000
+    segment_bytes: int = SEGMENT_RECORDS_FIRST  # room for records in the first segment of a view
 
 
 @dataclass(frozen=True)

@@ -120,25 +120,30 @@ def _hash_row(row: np.ndarray | np.void, name: str, value: bytes) -> None:
     row[name] = np.frombuffer(value, dtype=np.uint8)
 
 
-def _capacity(blocks: int, records: int, certificates: int, rejections: int, before: Capacity) -> Capacity:
+def _capacity(
+    blocks: int, records: int, certificates: int, rejections: int, before: Capacity, first_bytes: int
+) -> Capacity:
     """Room for a new segment: twice the one before up to 256 MiB, and always enough for the round that opens it.
 
     The heaps of headers and certificates get the share that this round needs of them, and a quarter more.
     """
-    least = max(SEGMENT_RECORDS_FIRST, records + records // 4)
+    least = max(first_bytes, records + records // 4)
     room = max(least, min(SEGMENT_RECORDS_MAX, 2 * before.records_bytes))
-    scale = 1.25 * room / max(records, SEGMENT_RECORDS_FIRST // 16)
+    scale = 1.25 * room / max(records, first_bytes // 16)
     return Capacity(
         blocks=max(64, 2 * blocks, int(blocks * scale)),
         records_bytes=align(room, 4096),
         certificates_bytes=align(max(1 << 16, 2 * certificates, int(certificates * scale)), 4096),
         rejections=max(1024, 2 * rejections),
-        slots=256 if room < 16 * SEGMENT_RECORDS_FIRST else 4096,
+        slots=min(256, room >> 12) if room < 16 * SEGMENT_RECORDS_FIRST else 4096,
     )
 
 
-def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int) -> Plan:
-    """The round that ``parts`` (ascending by cluster) make on top of ``log``."""
+def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int, first_bytes: int = SEGMENT_RECORDS_FIRST) -> Plan:
+    """The round that ``parts`` (ascending by cluster) make on top of ``log``.
+
+    ``first_bytes``: room for records in the first segment of a view; the same for all who compute a round.
+    """
     unit = view.parameters.align
     windows = [(part, c) for part in parts for c in part.certificates]
     blocks = sum(c.prefix for _, c in windows)
@@ -180,7 +185,9 @@ def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int) -> Plan:
     if opens:
         cursor = Cursor(segment=log.cursor.segment + 1)
         need, *_ = place(cursor)
-        capacity = _capacity(blocks, need.records_bytes, need.certificates_bytes, len(rejections), log.cursor.capacity)
+        capacity = _capacity(
+            blocks, need.records_bytes, need.certificates_bytes, len(rejections), log.cursor.capacity, first_bytes
+        )
         cursor = replace(cursor, capacity=capacity)
         after, at_records, at_certificates, body_offset = place(cursor)
         assert _fits(after), "a new segment must hold the round that opens it"

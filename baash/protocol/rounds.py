@@ -49,7 +49,14 @@ class Rounds:
     """One coordinator's share of the rounds of a view. ``commits`` collects (plan, slot) for the coordinator."""
 
     def __init__(
-        self, view: View, cluster: int, key: keys.PrivateKey, log: Log, announce: Announce, blocks_of: BlocksOf
+        self,
+        view: View,
+        cluster: int,
+        key: keys.PrivateKey,
+        log: Log,
+        announce: Announce,
+        blocks_of: BlocksOf,
+        segment_bytes: int,
     ) -> None:
         self.view, self.cluster, self.log = view, cluster, log
         self.node = view.coordinators[cluster].node
@@ -57,6 +64,7 @@ class Rounds:
         self.offered: Part | None = None
         self.closed = False
         self._key, self._announce, self._blocks_of = key, announce, blocks_of
+        self._segment_bytes = segment_bytes
         self._offers: dict[int, Part] = {}
         self._drained: set[int] = set()
         self._current: _Current | None = None
@@ -111,7 +119,7 @@ class Rounds:
         parts = [self._offers[c] for c in sorted(self._offers)]
         self._offers = {}
         self._ready = {}
-        current = _Current(plan(self.view, self.log, parts, now_ns))
+        current = _Current(plan(self.view, self.log, parts, now_ns, self._segment_bytes))
         self._current = current
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
         if not others:
@@ -181,7 +189,7 @@ class Rounds:
                 return [self._to_leader(Kind.READY, message.a, [text.encode()], well=0)]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
-        self._current = _Current(plan(self.view, self.log, parts, message.b))
+        self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes))
         return [self._persist_part(self._current, creates=False)]
 
     def _examine(self, part: Part) -> str | None:
