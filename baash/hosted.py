@@ -30,7 +30,10 @@ ReadState = Callable[[Path, View, int | None], tuple[Restored, Log]]
 
 
 class Hosted:
-    """``nodes`` by number; ``secrets`` by public key. ``read``: how the ledger is read, once for each cluster."""
+    """``nodes`` by number; ``secrets`` by public key. ``read``: how the ledger is read, once for each cluster.
+
+    ``coordinator``, ``validator``: what makes a node; the simulator has some that lie.
+    """
 
     def __init__(
         self,
@@ -40,11 +43,15 @@ class Hosted:
         secrets: Mapping[bytes, PrivateKey],
         limits: Limits,
         read: ReadState = read_state,
+        coordinator: Callable[..., Coordinator] = Coordinator,
+        validator: Callable[..., Validator] = Validator,
     ) -> None:
         self.ids: dict[int, kernels.EntityTable] = {}  # by cluster led here; see ``Restored.ids``
         self.start: Log | None = None
-        self._path, self._view, self._limits = path, view, limits
+        self.view = view
+        self._path, self._limits = path, limits
         self._read, self._secrets = read, secrets
+        self._coordinator, self._validator = coordinator, validator
         self.nodes = self._make_nodes(rank)
 
     @property
@@ -54,24 +61,24 @@ class Hosted:
     def _make_nodes(self, rank: int) -> dict[int, Actor]:
         nodes: dict[int, Actor] = {}
         read: dict[int, tuple[Restored, Log]] = {}
-        for node in self._view.nodes:
+        for node in self.view.nodes:
             secret = self._secrets.get(node.key)
             if secret is None or node.rank != rank:
                 continue
             if node.cluster is None:
-                empty = State(kernels.EntityTable(), kernels.ReplayTable(self._view.parameters.replay_width))
-                nodes[node.node] = Validator(self._view, node.node, secret, empty, ZERO_HASH, storage=True)
+                empty = State(kernels.EntityTable(), kernels.ReplayTable(self.view.parameters.replay_width))
+                nodes[node.node] = self._validator(self.view, node.node, secret, empty, ZERO_HASH, storage=True)
                 continue
             if node.cluster not in read:
-                read[node.cluster] = self._read(self._path, self._view, node.cluster)
+                read[node.cluster] = self._read(self._path, self.view, node.cluster)
             restored, log = read[node.cluster]
             state = State(restored.entities, restored.replay).copy()
             if node.role == "coordinator":
-                nodes[node.node] = Coordinator(self._view, node.cluster, secret, state, log, self._limits)
+                nodes[node.node] = self._coordinator(self.view, node.cluster, secret, state, log, self._limits)
                 self.ids[node.cluster] = restored.ids
                 self.start = log
             else:
-                nodes[node.node] = Validator(self._view, node.node, secret, state, log.commit)
+                nodes[node.node] = self._validator(self.view, node.node, secret, state, log.commit)
         return nodes
 
     def known(self, cluster: int, ids: np.ndarray) -> np.ndarray:
@@ -95,11 +102,11 @@ class Hosted:
 
     def read_shared(self, asked: ReadLedger) -> LedgerRead:
         """The storage validator's look at the shared ledger: all of it, as anyone would read it."""
-        shards = self._view.cluster_of_shard == np.uint32(asked.cluster)
+        shards = self.view.cluster_of_shard == np.uint32(asked.cluster)
         with Ledger(self._path) as ledger:
-            restored = restore(ledger, shards, self._view.parameters.replay_width)
+            restored = restore(ledger, shards, self.view.parameters.replay_width)
             windows, last = 0, ZERO_HASH
-            if len(ledger.rounds) and ledger.rounds[-1].view.view == self._view.view:
+            if len(ledger.rounds) and ledger.rounds[-1].view.view == self.view.view:
                 row = ledger.rounds[-1].body().clusters[asked.cluster]
                 windows, last = int(row["number"]), row["window"].tobytes()
             rounds: Sequence[Any] = ledger.rounds[-COMMITS_KEPT:]
