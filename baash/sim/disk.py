@@ -127,9 +127,10 @@ class SimWriter(OffsetWriter):
         raw = flat(data)
         check_place(layout, data_set, offset_bytes, raw.nbytes)
         refused = self._disk.refuse("write", layout.path)
-        if refused:  # some of it may have been written all the same
-            raw = raw[: self._disk.world.draw.randrange(raw.nbytes + 1)]
         start = layout.data[data_set].offset + offset_bytes
+        if refused:  # some of it, up to the end of a sector, may have been written all the same
+            sectors = range(start // SECTOR_BYTES, (start + raw.nbytes) // SECTOR_BYTES + 1)
+            raw = raw[: max(0, self._disk.world.draw.choice(sectors) * SECTOR_BYTES - start)]
         self._disk.remember(layout.path, Undo(self, start, os.pread(descriptor, raw.nbytes, start)))
         pwrite_all(descriptor, raw, start)
         if refused:

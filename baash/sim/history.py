@@ -24,7 +24,7 @@ from baash.records import BLOCK_HEADER, UNDECIDED_REASONS, VOTE_SIGNED_BYTES, ZE
 
 CREATE, UPDATE, USE, RETIRE, NOTE = range(1, 6)
 ANY = 2**64 - 1
-Pair = tuple[bytes, int]
+Pair = tuple[bytes, int, int]  # issuer, number, and the cluster that decides: two that cannot know of each other may differ
 
 
 class History:
@@ -104,7 +104,7 @@ class History:
         entity = hashlib.sha256(b"\0\2" + raw[64 : 64 + name]).digest()
         if one in self.numbers:
             self._say(f"transaction {one.hex()[:12]} is committed twice")
-        if self._pairs.setdefault((issuer, sequence), one) != one:
+        if self._pairs.setdefault((issuer, sequence, cluster), one) != one:
             self._say(f"number {sequence} of an issuer is decided twice")
         if int(view.cluster_of_shard[int.from_bytes(entity[:8], "little") & 4095]) != cluster:
             self._say("an entity of another cluster's")
@@ -124,7 +124,7 @@ class History:
         return one
 
     def _rejection(self, row: np.void) -> None:
-        one, pair = row["id"].tobytes(), (row["issuer"].tobytes(), int(row["sequence"]))
+        one, pair = row["id"].tobytes(), (row["issuer"].tobytes(), int(row["sequence"]), int(row["cluster"]))
         self.rejected.setdefault(one, int(row["reason"]))
         if int(row["reason"]) in UNDECIDED_REASONS:
             return

@@ -25,7 +25,7 @@ from baash.protocol.view import Host, View
 from baash.session import begin_view, read_state
 from baash.sim.disk import Disk, SimWriter
 from baash.sim.material import Material, key_of
-from baash.sim.network import Network
+from baash.sim.network import Network, Weather
 from baash.sim.process import ENDED, Life, Process
 from baash.sim.shape import Shape
 from baash.sim.world import MS, World
@@ -40,9 +40,9 @@ MakeCoordinator = Callable[["Job"], Callable[..., Coordinator]]
 class Fleet:
     """A view that runs: its network and its processes."""
 
-    def __init__(self, world: World, shape: Shape, view: View) -> None:
+    def __init__(self, world: World, shape: Shape, view: View, weather: Weather) -> None:
         self.view = view
-        self.network = Network(world, shape.ranks, shape.weather)
+        self.network = Network(world, shape.ranks, weather)
         self.processes = [
             Process(world, self.network, rank, view, world.between(*shape.pace_ns), shape.tick_ns)
             for rank in range(shape.ranks)
@@ -67,6 +67,7 @@ class Job:
         self.world, self.shape, self.folder, self.disk, self.number = world, shape, folder, disk, number
         self.fleet: Fleet | None = None
         self.abandoned = False
+        self.calm = False  # nothing bad happens any more
         self.error: BaashError | None = None
         self.excuses: set[str] = set()
         self.secrets: dict[bytes, PrivateKey] = {}
@@ -122,7 +123,7 @@ class Job:
     def _launch(self, view: View) -> None:
         world = self.world
         world.tell(f"job {self.number} published view {view.view}")
-        self.fleet = fleet = Fleet(world, self.shape, view)
+        self.fleet = fleet = Fleet(world, self.shape, view, Weather() if self.calm else self.shape.weather)
         self.moved_ns = world.now
         for process in fleet.processes:
             start = partial(

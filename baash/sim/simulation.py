@@ -23,6 +23,7 @@ from baash.sim import accidents, checkers, frauds, liars
 from baash.sim.disk import Disk
 from baash.sim.job import Job
 from baash.sim.material import Material, Offered, make
+from baash.sim.network import Weather
 from baash.sim.process import ENDED, Life, Process
 from baash.sim.shape import PATIENCE_S, Shape
 from baash.sim.world import MS, S, World
@@ -109,6 +110,9 @@ class Simulation:
             lambda j: frauds.coordinator(self, j),
         )
         self.jobs.append(job)
+        job.calm = self.quiet_ns is not None
+        if job.shape.weather.harsh and self.quiet_ns is None:
+            job.excuse("harsh weather")
         job.open()
         return job
 
@@ -173,8 +177,10 @@ class Simulation:
         self.quiet_ns = self.world.now
         self.disk.trouble.code = 0
         for job in self.jobs:
+            job.calm = True
             if job.fleet is not None:
                 job.fleet.network.heal()
+                job.fleet.network.weather = Weather()
             for process in job.processes:
                 process.slow_disk = 0.0
                 process.resume()
