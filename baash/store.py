@@ -66,6 +66,8 @@ class Work:
             if persist.creates is not None:
                 self._create(persist)
                 yield
+            elif persist.fresh:
+                self.writer.let_go(persist.segment)
             if persist.writes or persist.creates is None:  # who writes nothing in this round opens the segment too
                 with self._together():
                     self.writer.open_all(persist.segment)
@@ -102,7 +104,7 @@ class Work:
         assert persist.creates is not None
         path = self._folder.segment_path(self._view, persist.segment)
         if path.exists():
-            self.writer.release()
+            self.writer.let_go(persist.segment)
             path.unlink()
         self.writer.create(persist.segment, persist.creates)
 

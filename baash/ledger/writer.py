@@ -51,6 +51,9 @@ class Writer(Protocol):
     def flush(self, segment: int) -> None:
         """Return when all bytes of the segment that this process has written are on stable storage."""
 
+    def let_go(self, segment: int) -> None:
+        """Let go of one segment, if it is open; under mpio nothing is closed. ``open_all`` then opens it anew."""
+
     def release(self) -> None:
         """Let go of everything; under mpio nothing is closed."""
 
@@ -97,10 +100,13 @@ class OffsetWriter:
         with refusals("flush", layout.path):
             os.fdatasync(descriptor)
 
+    def let_go(self, segment: int) -> None:
+        if segment in self._open:
+            os.close(self._open.pop(segment)[0])
+
     def release(self) -> None:
-        while self._open:
-            _, (descriptor, _) = self._open.popitem()
-            os.close(descriptor)
+        for segment in list(self._open):
+            self.let_go(segment)
 
     def close_all(self) -> None:
         self.release()
@@ -146,10 +152,10 @@ class MpioWriter(OffsetWriter):
         with refusals("write", layout.path):  # file type = memory type: HDF5 converts nothing
             target.write(h5py.h5s.create_simple((len(rows),)), there, rows, mtype=target.get_type())
 
-    def release(self) -> None:
-        _dropped.extend(self._files.values())
-        self._files.clear()
-        super().release()
+    def let_go(self, segment: int) -> None:
+        if segment in self._files:
+            _dropped.append(self._files.pop(segment))
+        super().let_go(segment)
 
     def close_all(self) -> None:
         while self._files:

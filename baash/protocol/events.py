@@ -122,6 +122,7 @@ class Persist:
     """Make ``creates``, then ``writes`` durable; only then do ``then``.
 
     ``commits``: this write is a commit record: look for newer claims after it and fail as fenced if there is one.
+    ``fresh``: the segment was made for this round; what is open under its name may be one of a try that failed.
     """
 
     token: int
@@ -130,6 +131,7 @@ class Persist:
     then: tuple[Effect, ...] = ()
     creates: Capacity | None = None
     commits: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ have signed, the leader writes the record, flushes, looks for newer claims, and 
 
   offering → proposed → written → ready → recorded → committed
 
-A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause. A failed flush
-of the record itself ends the view, for nobody knows whether it is durable.
+A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause, and when
+everybody has answered the proposal that failed. For who has not may still be writing, and in the next proposal the same place may be
+another's. A failed flush of the record itself ends the view, for nobody knows whether it is durable.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class _Current:
     """The round under way."""
 
     plan: Plan
+    time_ns: int  # of its proposal: by this a proposal and its answers are known
     written: bool = False
     recording: bool = False
     failed: str = ""
@@ -69,6 +71,9 @@ class Rounds:
         self._drained: set[int] = set()
         self._current: _Current | None = None
         self._ready: dict[int, bytes] = {}
+        self._proposed_ns = 0  # when the newest proposal was made
+        self._owing: set[int] = set()  # who has not answered the newest proposal
+        self._writing: _Current | None = None  # the round, perhaps given up since, that we are writing our part of
         self._token = 0
         self._slot = b""
         self._retry_ns: int | None = None
@@ -106,6 +111,8 @@ class Rounds:
             return []
         if self._retry_ns is not None and now_ns < self._retry_ns:
             return []
+        if self._owing or self._writing is not None:
+            return []
         self._retry_ns = None
         if self._offers:
             return self._begin(now_ns)
@@ -119,11 +126,12 @@ class Rounds:
         parts = [self._offers[c] for c in sorted(self._offers)]
         self._offers = {}
         self._ready = {}
-        current = _Current(plan(self.view, self.log, parts, now_ns, self._segment_bytes))
-        self._current = current
+        current = _Current(plan(self.view, self.log, parts, now_ns, self._segment_bytes), now_ns)
+        self._current, self._proposed_ns = current, now_ns
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
         if not others:
             return [self._persist_part(current, creates=True)]
+        self._owing = set(others)
         sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
         for part in parts:
             sections += [part.rejections.tobytes(), pad8(part.encoded)]
@@ -178,6 +186,8 @@ class Rounds:
     def _propose(self, message: Message) -> list[Effect]:
         if message.a != self.log.round:
             raise PeerError(f"a proposal of round {message.a}, {self.log.round} expected")
+        if self._current is not None or self._writing is not None:
+            raise PeerError(f"another proposal of round {message.a} before the first was given up and written")
         clusters = rows(message.sections[0], np.dtype("<u4")).tolist()
         if len(message.sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
             raise PeerError("PROPOSE message with the wrong sections")
@@ -186,10 +196,10 @@ class Rounds:
             wrong = self._examine(part)
             if wrong:
                 text = f"round {message.a}: node {self.node} refuses what cluster {part.cluster} brings: {wrong}"
-                return [self._to_leader(Kind.READY, message.a, [text.encode()], well=0)]
+                return [self._ready_message(message.b, reason=text)]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
-        self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes))
+        self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes), message.b)
         return [self._persist_part(self._current, creates=False)]
 
     def _examine(self, part: Part) -> str | None:
@@ -216,17 +226,17 @@ class Rounds:
         return None
 
     def _on_ready(self, message: Message, now_ns: int) -> list[Effect]:
-        current = self._current
-        if current is None or message.a != self.log.round or current.recording:
+        current, node = self._current, self.view.coordinators[self._cluster_of(message.sender)]
+        if message.b == self._proposed_ns:
+            self._owing.discard(node.node)
+        if current is None or (message.a, message.b) != (self.log.round, current.time_ns) or current.recording:
             return []
-        cluster = self._cluster_of(message.sender)
-        content = message.sections[0].tobytes()
-        if message.b == 0:
-            return self._fail_round(content.decode(errors="replace"), now_ns)
-        node = self.view.coordinators[cluster]
-        if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, content):
+        signature, reason = (section.tobytes() for section in message.sections)
+        if reason:
+            return self._fail_round(reason.decode(errors="replace"), now_ns)
+        if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, signature):
             return self._fail_round(f"node {node.node} signed another commit record", now_ns)
-        self._ready[node.node] = content
+        self._ready[node.node] = signature
         return self._record()
 
     def _on_recorded(self, message: Message) -> list[Effect]:
@@ -262,8 +272,10 @@ class Rounds:
             first = int(locator["first_rejection"]) * REJECTION.itemsize
             writes.append(Write(segment, "rejections", first, _raw(at.rejections)))
         self._token += 1
+        self._writing = current
         capacity = at.after.cursor.capacity if creates and at.opens_segment else None
-        return Persist(self._token, segment, tuple(w for w in writes if w.data.nbytes), creates=capacity)
+        wanted = tuple(w for w in writes if w.data.nbytes)
+        return Persist(self._token, segment, wanted, creates=capacity, fresh=at.opens_segment)
 
     def _part_writes(self, segment: int, part: Part, records: tuple[int, ...], encoded: tuple[int, ...]) -> list[Write]:
         writes = []
@@ -274,19 +286,26 @@ class Rounds:
         return writes
 
     def persisted(self, token: int) -> list[Effect]:
-        current = self._current
-        if current is None or token != self._token:
+        if token != self._token:
             return []
-        if current.recording:
-            plan, slot = current.plan, self._slot
-            self._finish(plan, slot)
+        current, written, self._writing = self._current, self._writing, None
+        if current is not None and current.recording:
+            self._finish(current.plan, self._slot)
             return []
+        if written is None or written is not current:
+            return self._given_up(written)
         current.written = True
         signature = self._key.sign(keys.Context.COMMIT, current.plan.record)
         if self.leads:
             self._ready[self.node] = signature
             return self._record()
-        return [self._to_leader(Kind.READY, self.log.round, [signature], well=1)]
+        return [self._ready_message(current.time_ns, signature)]
+
+    def _given_up(self, written: _Current | None) -> list[Effect]:
+        """A part is written, or not, of a round that was given up meanwhile: the leader may use its place again."""
+        if written is None or self.leads:
+            return []
+        return [self._ready_message(written.time_ns, reason="it was given up")]
 
     def _record(self) -> list[Effect]:
         """All have written and signed: the commit record."""
@@ -321,9 +340,12 @@ class Rounds:
         current = self._current
         if event.fenced:
             return [Fail("LedgerFenced", event.reason)]
-        if current is None or event.token not in (0, self._token):
+        if event.token == 0 and current is not None:  # no segment: the proposal was never sent
+            self._owing.clear()
+            return self._fail_round(event.reason, now_ns)
+        if event.token != self._token:
             return []
-        if current.recording:
+        if current is not None and current.recording:
             return [
                 Fail(
                     "StorageError",
@@ -331,9 +353,12 @@ class Rounds:
                     "whether it is durable, so this view ends here; run again to continue from what the ledger holds",
                 )
             ]
+        written, self._writing = self._writing, None
+        if written is None or written is not current:
+            return self._given_up(written)
         if self.leads:
             return self._fail_round(event.reason, now_ns)
-        return [self._to_leader(Kind.READY, self.log.round, [event.reason.encode()], well=0)]
+        return [self._ready_message(current.time_ns, reason=event.reason)]
 
     def _fail_round(self, reason: str, now_ns: int) -> list[Effect]:
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
@@ -363,8 +388,12 @@ class Rounds:
             effects.append(self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)]))
         return effects
 
-    def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], *, well: int = 0) -> Send:
-        return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, well, sections))
+    def _ready_message(self, proposed_ns: int, signature: bytes = b"", reason: str = "") -> Send:
+        """Our answer to a proposal: written and signed, or why not."""
+        return self._to_leader(Kind.READY, self.log.round, [signature, reason.encode()], proposed_ns)
+
+    def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], b: int = 0) -> Send:
+        return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, b, sections))
 
 
 def _part(cluster: int, sections: tuple[np.ndarray, ...] | list[np.ndarray]) -> Part:
