@@ -19,7 +19,7 @@ READER_GONE = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 def app() -> typer.Typer:
     """All verbs; heavy imports happen inside them."""
-    from baash.cli import check_file, info, query, record, run, verify
+    from baash.cli import check_file, info, query, record, run, simulate, verify
 
     verbs = typer.Typer(
         name="baash",
@@ -35,6 +35,7 @@ def app() -> typer.Typer:
         ("verify", verify.verify),
         ("query", query.query),
         ("info", info.info),
+        ("simulate", simulate.simulate),
     ):
         verbs.command(name)(_until_unread(function))
     verbs.callback(help=verbs.info.help)(_options)

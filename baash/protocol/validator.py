@@ -36,7 +36,7 @@ from baash.protocol.events import (
 )
 from baash.protocol.messages import Kind, Message, encode, open_message, rows
 from baash.protocol.view import View
-from baash.protocol.windows import U8, Received, State, Verdict, entries_of, judge, received
+from baash.protocol.windows import U8, Received, State, Verdict, entities_digest, entries_of, judge, received
 from baash.records import (
     COMMIT_LOCATOR,
     COMMIT_RECORD,
@@ -60,6 +60,17 @@ class Chain:
     last: bytes = ZERO_HASH
     hashes: dict[int, bytes] = field(default_factory=dict)
     entities: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def lists(self, number: int, row: np.ndarray, entities: np.ndarray) -> bool:
+        """Whether window ``number``, in flight, writes these entities, as its header says; hashed once for each window."""
+        if number in self.entities:
+            return np.array_equal(self.entities[number], entities)
+        for decided in [n for n in self.entities if n < self.number]:
+            del self.entities[decided]
+        true = entities_digest(entities) == row["entities"].tobytes()
+        if true:
+            self.entities[number] = entities
+        return true
 
 
 class Validator:
@@ -170,6 +181,7 @@ class Validator:
                 earlier != expected
                 or row["previous"].tobytes() != previous
                 or chain.hashes.get(earlier, digest) != digest
+                or not chain.lists(earlier, row, entities)
             ):
                 return mismatch
             chain.hashes[earlier], before[earlier] = digest, entities

@@ -77,8 +77,9 @@ def at_end(sim: Simulation) -> list[str]:
     for one, reason in sim.refused.items():
         if history.rejected.get(one) != reason:
             found.append(f"transaction {one.hex()[:12]} was rejected for {reason}, the ledger does not say so")
+    lied = {(j.fleet.view.view, c) for j in sim.jobs if j.fleet is not None for c in j.lied}
     for offered in sim.offered:
-        wrong = _fate(offered.id, offered.fate, history)
+        wrong = _fate(offered.id, offered.fate, history, lied)
         if wrong:
             found.append(f"transaction {offered.id.hex()[:12]} {wrong}")
     for job in sim.jobs:
@@ -89,10 +90,10 @@ def at_end(sim: Simulation) -> list[str]:
     return found[:20]
 
 
-def _fate(one: bytes, fate: Fate, history: History) -> str | None:
+def _fate(one: bytes, fate: Fate, history: History, lied: set[tuple[int, int]]) -> str | None:
     if one not in history.numbers and one not in history.rejected:
         return "is not decided"
-    if fate is Fate.SURE and one not in history.numbers:
+    if fate is Fate.SURE and one not in history.numbers and history.rejected_by[one] not in lied:
         return f"is valid, and was rejected for {history.rejected[one]}"
     if fate is Fate.FORGED and one in history.numbers:
         return "is forged, and was committed"
@@ -101,11 +102,11 @@ def _fate(one: bytes, fate: Fate, history: History) -> str | None:
 
 def _states(job: Job, process: Process, history: History) -> Iterator[str]:
     """Each node's table is what the history had when its newest commit record was written."""
-    at_round = {commit: total for commit, total in zip(history.rounds, history.totals, strict=True)}
+    at_round = dict(zip(history.rounds, history.totals, strict=True))
     for node in process.hosted.nodes.values() if process.hosted else ():
         cluster = process.view.nodes[node.node].cluster
         commit = node.commit if isinstance(node, Validator) else node.rounds.log.commit
-        if cluster is None or node.node in job.liars or commit not in at_round:
+        if cluster is None or node.node in job.liars or commit not in at_round or process.reports["bad_message"]:
             continue  # the storage validator's is the ledger's; what is behind a cut never counted
         wanted: dict[bytes, tuple[int, bool]] = {}
         for entity, version, exists in history.writes[: at_round[commit]]:

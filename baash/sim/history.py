@@ -24,7 +24,9 @@ from baash.records import BLOCK_HEADER, UNDECIDED_REASONS, VOTE_SIGNED_BYTES, ZE
 
 CREATE, UPDATE, USE, RETIRE, NOTE = range(1, 6)
 ANY = 2**64 - 1
-Pair = tuple[bytes, int, int]  # issuer, number, and the cluster that decides: two that cannot know of each other may differ
+Pair = tuple[
+    bytes, int, int
+]  # issuer, number, and the cluster that decides: two that cannot know of each other may differ
 
 
 class History:
@@ -38,6 +40,7 @@ class History:
         self.wrong: list[str] = []
         self.numbers: dict[bytes, int] = {}
         self.rejected: dict[bytes, int] = {}
+        self.rejected_by: dict[bytes, tuple[int, int]] = {}  # id → (view, cluster)
         self.blocks: list[bytes] = []
         self.rounds: list[bytes] = []  # hashes of commit records
         self.versions: dict[bytes, tuple[int, bool]] = {}
@@ -99,7 +102,9 @@ class History:
         return ids
 
     def _transaction(self, view: View, cluster: int, raw: bytes) -> bytes:
-        _, _, _, operation, flags, name, _, _, issuer, sequence, _, expected = struct.unpack_from("<BBBBHHII16sQQQ", raw)
+        _, _, _, operation, flags, name, _, _, issuer, sequence, _, expected = struct.unpack_from(
+            "<BBBBHHII16sQQQ", raw
+        )
         one = hashlib.sha256(raw).digest()
         entity = hashlib.sha256(b"\0\2" + raw[64 : 64 + name]).digest()
         if one in self.numbers:
@@ -126,6 +131,7 @@ class History:
     def _rejection(self, row: np.void) -> None:
         one, pair = row["id"].tobytes(), (row["issuer"].tobytes(), int(row["sequence"]), int(row["cluster"]))
         self.rejected.setdefault(one, int(row["reason"]))
+        self.rejected_by.setdefault(one, (self._view, int(row["cluster"])))
         if int(row["reason"]) in UNDECIDED_REASONS:
             return
         if one in self.numbers or pair in self._pairs:

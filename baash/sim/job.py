@@ -71,10 +71,11 @@ class Job:
         self.error: BaashError | None = None
         self.excuses: set[str] = set()
         self.secrets: dict[bytes, PrivateKey] = {}
-        self.liars: set[int] = set()
+        self.liars: set[int] = set()  # nodes
+        self.lied: set[int] = set()  # clusters whose coordinator lies
+        self.makers = validator(self), coordinator(self)
         self.began_ns = self.moved_ns = world.now
         self._material, self._learned = material, learned
-        self._validator, self._coordinator = validator, coordinator
         self._read: dict[int | None, tuple[Restored, Log]] = {}
         self._steps: Generator[None, None, tuple[View, dict[str, bytes]]] | None = None
 
@@ -145,8 +146,8 @@ class Job:
             self.secrets,
             self.shape.limits,
             self._read_once,
-            self._coordinator(self),
-            self._validator(self),
+            coordinator=self.makers[1],
+            validator=self.makers[0],
         )
 
     def _read_once(self, path: Path, view: View, cluster: int | None) -> tuple[Restored, Log]:

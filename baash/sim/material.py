@@ -104,7 +104,9 @@ def make(draw: Random, mix: Mix) -> list[Offered]:
         what = draw.random()
         if what < mix.hot:
             entity = draw.choice(hot)
-            operation = draw.choice((Operation.CREATE, Operation.UPDATE, Operation.UPDATE, Operation.UPDATE, Operation.USE))
+            operation = draw.choice(
+                (Operation.CREATE, Operation.UPDATE, Operation.UPDATE, Operation.UPDATE, Operation.USE)
+            )
             if operation is Operation.UPDATE and draw.random() < 0.2:
                 expected = draw.randrange(4)
             if draw.random() < 0.03:

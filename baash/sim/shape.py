@@ -16,7 +16,7 @@ from baash.protocol.flights import Limits
 from baash.protocol.view import Parameters
 from baash.sim.material import Mix
 from baash.sim.network import Weather
-from baash.sim.world import MS, S, US
+from baash.sim.world import MS, US, S
 
 FAULTS = (
     "kill validator",
@@ -150,8 +150,8 @@ def _weather(draw: Random, given: Mapping[str, Any]) -> Weather:
 
 
 def _with_liars(draw: Random, shape: Shape, given: Mapping[str, Any]) -> Shape:
-    from baash.sim.liars import DECEITS
     from baash.sim.frauds import FRAUDS
+    from baash.sim.liars import DECEITS
 
     f = shape.parameters.faults
     liars = given.get("liars", f if draw.random() < 0.4 else 0)

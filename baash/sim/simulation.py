@@ -9,16 +9,14 @@ What has been promised is looked after while it runs and at the end (``checkers.
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from baash.errors import BaashError
 from baash.ledger.folder import Folder
-from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
-from baash.protocol.validator import Validator
 from baash.sim import accidents, checkers, frauds, liars
 from baash.sim.disk import Disk
 from baash.sim.job import Job
@@ -29,13 +27,11 @@ from baash.sim.shape import PATIENCE_S, Shape
 from baash.sim.world import MS, S, World
 
 WATCH_NS = 250 * MS
-BOUND_NS = 400 * S  # in which everything is decided once the world is quiet: patience with a job that hangs, and two more jobs
+BOUND_NS = (
+    400 * S
+)  # in which everything is decided once the world is quiet: patience with a job that hangs, and two more jobs
 JOBS_MAX = 60
 ACTIONS_MAX = 3_000_000
-
-
-class Violation(Exception):
-    """A promise was broken."""
 
 
 @dataclass
@@ -91,8 +87,9 @@ class Simulation:
             elif world.actions > ACTIONS_MAX:
                 self.violated(f"{ACTIONS_MAX:,} actions, and no end")
         if not self.violations:
-            self.violations += checkers.at_end(self)
-        return self._outcome()
+            for wrong in checkers.at_end(self):
+                self.violated(wrong)
+        return self.outcome()
 
     def begin(self) -> Job:
         """The next job."""
@@ -113,6 +110,8 @@ class Simulation:
         job.calm = self.quiet_ns is not None
         if job.shape.weather.harsh and self.quiet_ns is None:
             job.excuse("harsh weather")
+        if self.disk.trouble.code:
+            job.excuse("disk")
         job.open()
         return job
 
@@ -139,11 +138,11 @@ class Simulation:
     def _after(self, job: Job) -> None:
         """A job is over: is everything decided, or is there to be another?"""
         if job.well:
-            missing = checkers.undecided(self)
+            missing = 0 if job.lied else checkers.undecided(self)
             if missing:
                 self.violated(f"job {job.number} ended well, and {missing} transactions are not decided")
             if self.quiet_ns is not None and all(j.over for j in self.jobs):
-                if not self._again:
+                if not self._again and not job.lied:
                     self.done = True
                     return
                 self._again = False
@@ -205,7 +204,7 @@ class Simulation:
         for wrong in checkers.at_reply(self, job, process, cluster, reply):
             self.violated(wrong)
 
-    def _outcome(self) -> Outcome:
+    def outcome(self) -> Outcome:
         out = Outcome(self.shape.seed, list(self.violations), Counter(self.world.counts))
         out.simulated_ns, out.jobs, out.offered = self.world.elapsed_ns, len(self.jobs), len(self.offered)
         for job in self.jobs:
@@ -229,9 +228,6 @@ def play(shape: Shape, *, listen: int = 0, change: Callable[[Simulation], None] 
         change(simulation)
         try:
             return simulation.run()
-        except (BaashError, AssertionError, Exception) as error:
-            simulation.violated(f"{type(error).__name__}: {error}")
-            return simulation._outcome()
-
-
-__all__ = ["Coordinator", "Outcome", "Simulation", "Validator", "Violation", "play"]
+        except Exception as error:  # nothing may raise in here: that is a broken promise too
+            simulation.violated("".join(traceback.format_exception(error, limit=-3)).strip())
+            return simulation.outcome()
