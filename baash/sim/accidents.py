@@ -79,16 +79,19 @@ def _stop(sim: Simulation) -> None:
 
 
 def _power(sim: Simulation) -> None:
-    """One host, or all of them, at once."""
+    """One host, or the whole machine: then also what older jobs have not flushed."""
     living = _up(sim)
     if not living:
         return
-    gone = living if sim.world.chance(0.5) else [sim.world.draw.choice(living)]
+    everywhere = sim.world.chance(0.5)
+    gone = [sim.world.draw.choice(living)]
+    if everywhere:
+        gone = [p for job in sim.jobs for p in job.processes if p.life in (Life.UP, Life.STOPPED)]
     sim.job.excuse("power lost")
-    sim.world.fault("power lost", f"power fails at {len(gone)} ranks of job {sim.job.number}")
+    sim.world.fault("power lost", f"power fails at {'all' if everywhere else len(gone)} ranks")
     for process in gone:
         process.kill()
-    sectors = sim.disk.lose_power({p.writer for p in gone if p.writer is not None})
+    sectors = sim.disk.lose_power(None if everywhere else {p.writer for p in gone if p.writer is not None})
     if sectors:
         sim.world.fault("sectors lost", f"{sectors} sectors that were not flushed are lost")
 

@@ -209,6 +209,11 @@ FRAUDS: dict[str, Fraud | None] = {
     "windows out of order": _out_of_order,
 }
 
+NEED_OTHERS = {
+    "invent votes"
+}  # seen by other coordinators alone: where there is none, the audit finds it in the ledger
+UNSEEN = {"leave out"}  # a job may end well and leave something undecided
+
 
 def coordinator(sim: Simulation, job: Job) -> Callable[..., Coordinator]:
     """What makes the coordinators of a job: some lie, until the world is quiet."""
@@ -222,6 +227,7 @@ def coordinator(sim: Simulation, job: Job) -> Callable[..., Coordinator]:
             return Coordinator(view, cluster, *args, **more)
         job.liars.add(view.coordinators[cluster].node)
         job.lied.add(cluster)
+        job.leaves_out = fraud in UNSEEN
         job.excuse("lying coordinator")
         sim.world.fault(f"fraud: {fraud}")
         return LyingCoordinator(sim, fraud, view, cluster, *args, **more)

@@ -73,6 +73,7 @@ class Job:
         self.secrets: dict[bytes, PrivateKey] = {}
         self.liars: set[int] = set()  # nodes
         self.lied: set[int] = set()  # clusters whose coordinator lies
+        self.leaves_out = False  # and does so without a trace
         self.makers = validator(self), coordinator(self)
         self.began_ns = self.moved_ns = world.now
         self._material, self._learned = material, learned
@@ -119,7 +120,7 @@ class Job:
             self.error, self.abandoned = error, True
             self.world.tell(f"job {self.number} cannot begin: {error}")
         else:
-            self.world.after(self.world.between(1 * MS, 20 * MS), self._open_further)
+            self.world.after(self.world.between(1 * MS, 300 * MS), self._open_further)
 
     def _launch(self, view: View) -> None:
         world = self.world

@@ -33,6 +33,7 @@ FAULTS = (
     "clock",
     "take over",
 )
+ENDS = {"kill job": -0.3, "take over": -0.3, "power": -0.2, "kill coordinator": -0.2}  # jobs: not many a second
 PATIENCE_S = 30  # of the operator, with a job that does not move
 
 
@@ -74,7 +75,7 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
         draw.choice((1, 1, 2, 2, 3)) if nodes is None else draw.randint(1, max(1, min(8, nodes // need)))
     )
     if nodes is None:
-        nodes = clusters * (need + draw.choice((0, 0, 1, 2, 3)))
+        nodes = clusters * (need + draw.choice((0, 0, 1, 2, 3, need)))
     ranks = draw.choice((nodes, nodes, nodes, max(1, nodes // 2), draw.randint(1, nodes)))
     parameters = Parameters(
         faults=faults,
@@ -97,7 +98,7 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
     mix = _mix(draw, given)
     kinds = given.get("kinds", FAULTS)
     calm = draw.random() < 0.05 or not kinds
-    rates = {k: 10 ** draw.uniform(-1.5, 0.3) for k in kinds if draw.random() < 0.4 and not calm}
+    rates = {k: 10 ** draw.uniform(-1.5, ENDS.get(k, 0.3)) for k in kinds if draw.random() < 0.4 and not calm}
     shape = Shape(
         seed,
         nodes,
@@ -150,14 +151,15 @@ def _weather(draw: Random, given: Mapping[str, Any]) -> Weather:
 
 
 def _with_liars(draw: Random, shape: Shape, given: Mapping[str, Any]) -> Shape:
-    from baash.sim.frauds import FRAUDS
+    from baash.sim.frauds import FRAUDS, NEED_OTHERS
     from baash.sim.liars import DECEITS
 
     f = shape.parameters.faults
-    liars = given.get("liars", f if draw.random() < 0.4 else 0)
+    liars = given.get("liars", f if draw.random() < 0.5 else 0)
     deceits = given.get("deceits") or tuple(d for d in sorted(DECEITS) if draw.random() < 0.4) or ("against",)
-    lying = given.get("lying_coordinators", 1 if shape.clusters > 1 and draw.random() < 0.15 else 0)
-    frauds = given.get("frauds") or (draw.choice(sorted(FRAUDS)),)
+    lying = given.get("lying_coordinators", 1 if draw.random() < 0.25 else 0)
+    possible = sorted(FRAUDS if shape.clusters > 1 else set(FRAUDS) - NEED_OTHERS)
+    frauds = given.get("frauds") or (draw.choice(possible),)
     return replace(
         shape,
         liars=liars,

@@ -138,11 +138,11 @@ class Simulation:
     def _after(self, job: Job) -> None:
         """A job is over: is everything decided, or is there to be another?"""
         if job.well:
-            missing = 0 if job.lied else checkers.undecided(self)
+            missing = 0 if job.leaves_out else checkers.undecided(self)
             if missing:
                 self.violated(f"job {job.number} ended well, and {missing} transactions are not decided")
             if self.quiet_ns is not None and all(j.over for j in self.jobs):
-                if not self._again and not job.lied:
+                if not self._again and not job.leaves_out:
                     self.done = True
                     return
                 self._again = False
