@@ -174,8 +174,10 @@ class Job:
 
     @property
     def well(self) -> bool:
-        """Every process has ended as it should."""
-        return self.over and bool(self.processes) and all(p.life is Life.LEFT for p in self.processes)
+        """It has ended, and its leader as it should: all that was offered is decided."""
+        if self.fleet is None or not self.over:
+            return False
+        return self.processes[self.fleet.view.coordinators[0].rank].life is Life.LEFT
 
     def errors(self) -> list[tuple[Process, BaashError]]:
         return [(p, p.error) for p in self.processes if p.error is not None]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from baash.protocol.messages import HEAD, Kind
+from baash.sim import telling
 from baash.sim.world import MS, US, World
 
 KINDS = {kind.value: kind.name for kind in Kind}
@@ -146,7 +147,7 @@ class Network:
         transport = self.transports[message.target]
         transport.inbox.append((message.source, message.tag, message.data))
         if self._world.listened:
-            self._world.tell(f"rank {message.target} ← rank {message.source}: {describe(message)}")
+            self._world.tell(telling.message(message.data, message.tag))
         transport.wake()
 
     # -- faults -----------------------------------------------------------------------------------------------------
@@ -199,11 +200,3 @@ class Network:
 
 def _kind(data: np.ndarray) -> str:
     return KINDS.get(int(data[4]) | int(data[5]) << 8, "noise") if data.nbytes >= HEAD.itemsize else "noise"
-
-
-def describe(message: Flying) -> str:
-    kind = _kind(message.data)
-    if kind == "noise":
-        return f"{message.data.nbytes} bytes of noise for node {message.tag}"
-    head = message.data[: HEAD.itemsize].view(HEAD)[0]
-    return f"{kind} {int(head['a'])}.{int(head['b'])} of node {int(head['sender'])} for node {message.tag}"

@@ -19,6 +19,7 @@ from baash.protocol.events import Persist, Reply
 from baash.protocol.messages import Kind, encode
 from baash.protocol.view import View
 from baash.service import Service
+from baash.sim import telling
 from baash.sim.disk import SimWriter
 from baash.sim.network import Network
 from baash.sim.world import MS, World
@@ -74,7 +75,10 @@ class SimStore:
 
     def _begin(self) -> None:
         if self._waiting:
-            self._steps = self.work.steps(*self._waiting.popleft())
+            node, persist = self._waiting.popleft()
+            if self._process.world.listened:
+                self._process.world.tell(telling.persist(node, persist))
+            self._steps = self.work.steps(node, persist)
             self._later()
 
     def _later(self) -> None:
@@ -96,6 +100,8 @@ class SimStore:
         except StopIteration as end:
             self._steps = None
             self._done.append(end.value)
+            if self._process.world.listened:
+                self._process.world.tell(telling.done(end.value.node, end.value.persist, end.value.reason))
             self._process.wake()
             self._begin()
             return
@@ -228,7 +234,7 @@ class Process:
 
     def _fail(self, error: BaashError) -> None:
         self.error = error
-        self.world.tell(f"{self.name} ends: {type(error).__name__}: {error}")
+        self.world.tell(f"{self.name} ends: {type(error).__name__}: {str(error).split(';')[0]}")
         leader = self.view.coordinators[0]
         if leader.rank != self.rank:
             self._end(Life.DEAD)  # as rank.py: it ends as a killed one, so that the others hear of it
@@ -244,7 +250,8 @@ class Process:
         if self.service is not None:
             self.reports = self.service.tally.reports
         if life is Life.DEAD:
-            self.world.tell(f"{self.name} is dead")
+            if self.error is None:
+                self.world.tell(f"{self.name} is dead")
             self._network.crash(self.rank)
         else:
             self._network.leave(self.rank)

@@ -172,7 +172,8 @@ class Simulation:
             self.begin()
 
     def _be_quiet(self) -> None:
-        self.world.tell("from now on nothing bad happens")
+        if self.shape.rates:
+            self.world.tell("from now on nothing bad happens")
         self.quiet_ns = self.world.now
         self.disk.trouble.code = 0
         for job in self.jobs:
@@ -201,6 +202,9 @@ class Simulation:
         if process.view.coordinators[cluster].node in job.liars:
             return
         job.moved_ns = self.world.now
+        if self.world.listened and (reply.committed or len(reply.rejections)):
+            said = sum(len(b) for b, _ in reply.committed), len(reply.rejections)
+            self.world.tell(f"the coordinator of cluster {cluster} answers: {said[0]} committed, {said[1]} rejected")
         for wrong in checkers.at_reply(self, job, process, cluster, reply):
             self.violated(wrong)
 

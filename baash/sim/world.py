@@ -18,13 +18,14 @@ Action = Callable[[], None]
 
 
 class World:
-    """``counts``: faults injected, by kind. ``told``: the newest lines of the story, if somebody listens."""
+    """``counts``: faults injected, by kind. ``told``: the newest lines of the story, if somebody listens. Listening changes nothing."""
 
     def __init__(self, seed: int, *, listen: int = 0) -> None:
         self.now = START_NS
         self.draw = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.told: deque[str] | None = deque(maxlen=listen) if listen else None
+        self.when: dict[str, Action] = {}  # when the story says this for the first time, do that
         self.actions = 0
         self._heap: list[tuple[int, int, Action]] = []
         self._order = 0
@@ -62,8 +63,13 @@ class World:
 
     def tell(self, text: str) -> None:
         """A line of the story."""
-        if self.told is not None:
-            self.told.append(f"{self.elapsed_ns / 1e9:10.6f}  {text}")
+        if self.told is None:
+            return
+        self.told.append(f"{self.elapsed_ns / 1e9:10.6f}  {text}")
+        for part, action in list(self.when.items()):
+            if part in text:
+                del self.when[part]
+                self.after(0, action)
 
     def fault(self, kind: str, text: str = "") -> None:
         """A fault has been injected."""

@@ -37,6 +37,7 @@ class Bug:
 
     what: str
     plant: Callable[[Patch], None]
+    found: int = 1  # the seed that found it last
     given: dict[str, Any] = field(default_factory=dict)
 
 
