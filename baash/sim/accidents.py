@@ -137,7 +137,7 @@ def _disk(code: int) -> Callable[[Simulation], None]:
 
 def _disk_slow(sim: Simulation) -> None:
     for process in _up(sim):
-        process.slow_disk = sim.world.draw.choice((0, 0.05, 0.3))
+        process.slow_disk = sim.world.draw.choice((0, 0, 0.05, 0.5))
     sim.job.excuse("disk slow")
 
 

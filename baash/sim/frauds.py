@@ -19,7 +19,6 @@ from baash.protocol.events import BatchOffered, Effect, Event, Send
 from baash.protocol.flights import Ask, Flight, Flights
 from baash.protocol.messages import HEAD, Kind, Message, encode, open_message
 from baash.protocol.queues import Lot, Queues
-from baash.protocol.validator import pad8, split_certificates
 from baash.protocol.windows import Delta
 from baash.records import WINDOW, Answer, Decider
 from baash.sim.material import key_of
@@ -41,7 +40,7 @@ class LyingQueues(Queues):
 
 
 class LyingFlights(Flights):
-    """Invents votes, or pretends that none came."""
+    """Invents votes, or pretends that none came; offers what is settled in another order."""
 
     fraud = ""
 
@@ -52,6 +51,10 @@ class LyingFlights(Flights):
                 self._members.heard(message.sender, now_ns)
                 return []
         return super().vote(message, now_ns)
+
+    def settled(self) -> list[Flight]:
+        found = super().settled()
+        return found[::-1] if self.fraud == "windows out of order" else found
 
     def _ask(self, flight: Flight, decider: Decider, attempt: int, members: list[int], now_ns: int) -> list[Effect]:
         out = super()._ask(flight, decider, attempt, members, now_ns)
@@ -183,18 +186,6 @@ def _false_rounds(liar: LyingCoordinator, send: Send) -> list[Effect]:
     return out
 
 
-def _out_of_order(liar: LyingCoordinator, send: Send) -> list[Effect]:
-    """Rounds are offered with the certificates of the windows in another order."""
-    if not _is(send, Kind.OFFER):
-        return [send]
-    message, sections = _sections(send.data)
-    found = [encoded for _, encoded in split_certificates(sections[1])]
-    if len(found) < 2:
-        return [send]
-    liar.noted()
-    return [Send(send.to, _again(message, [sections[0], pad8(found[::-1])]))]
-
-
 FRAUDS: dict[str, Fraud | None] = {
     "wrong order": None,
     "leave out": None,
@@ -206,12 +197,11 @@ FRAUDS: dict[str, Fraud | None] = {
     "false list": _own_list,
     "withhold blocks": _withhold,
     "false rounds": _false_rounds,
-    "windows out of order": _out_of_order,
+    "windows out of order": None,
 }
 
-NEED_OTHERS = {
-    "invent votes"
-}  # seen by other coordinators alone: where there is none, the audit finds it in the ledger
+# Seen by other coordinators alone: where there is none, its nodes refuse to follow and the audit finds it in the ledger.
+NEED_OTHERS = {"invent votes", "windows out of order"}
 UNSEEN = {"leave out"}  # a job may end well and leave something undecided
 
 

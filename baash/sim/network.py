@@ -105,6 +105,8 @@ class Network:
         kind = _kind(data)
         self.messages[kind] += 1
         self.message_bytes += data.nbytes
+        if world.heard is not None:
+            world.heard(data)
         copies = 1
         if weather.harsh:
             if world.chance(weather.loss):

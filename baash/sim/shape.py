@@ -14,6 +14,8 @@ from typing import Any
 
 from baash.protocol.flights import Limits
 from baash.protocol.view import Parameters
+from baash.sim.frauds import FRAUDS, NEED_OTHERS
+from baash.sim.liars import DECEITS
 from baash.sim.material import Mix
 from baash.sim.network import Weather
 from baash.sim.world import MS, US, S
@@ -97,8 +99,9 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
     )
     mix = _mix(draw, given)
     kinds = given.get("kinds", FAULTS)
-    calm = draw.random() < 0.05 or not kinds
-    rates = {k: 10 ** draw.uniform(-1.5, ENDS.get(k, 0.3)) for k in kinds if draw.random() < 0.4 and not calm}
+    calm = (draw.random() < 0.05 and "kinds" not in given) or not kinds
+    share = 1.0 if "kinds" in given else 0.4
+    rates = {k: 10 ** draw.uniform(-1.0, ENDS.get(k, 0.3)) for k in kinds if draw.random() < share and not calm}
     shape = Shape(
         seed,
         nodes,
@@ -151,9 +154,6 @@ def _weather(draw: Random, given: Mapping[str, Any]) -> Weather:
 
 
 def _with_liars(draw: Random, shape: Shape, given: Mapping[str, Any]) -> Shape:
-    from baash.sim.frauds import FRAUDS, NEED_OTHERS
-    from baash.sim.liars import DECEITS
-
     f = shape.parameters.faults
     liars = given.get("liars", f if draw.random() < 0.5 else 0)
     deceits = given.get("deceits") or tuple(d for d in sorted(DECEITS) if draw.random() < 0.4) or ("against",)

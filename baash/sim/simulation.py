@@ -47,6 +47,7 @@ class Outcome:
     simulated_ns: int = 0
     jobs: int = 0
     offered: int = 0
+    record_bytes: int = 0
     committed: int = 0
     rejected: int = 0
     blocks: int = 0
@@ -211,6 +212,7 @@ class Simulation:
     def outcome(self) -> Outcome:
         out = Outcome(self.shape.seed, list(self.violations), Counter(self.world.counts))
         out.simulated_ns, out.jobs, out.offered = self.world.elapsed_ns, len(self.jobs), len(self.offered)
+        out.record_bytes = sum(len(o.record) for o in self.offered)
         for job in self.jobs:
             if job.fleet is not None:
                 out.messages += job.fleet.network.messages

@@ -10,6 +10,7 @@ import heapq
 import random
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import Any
 
 START_NS = 1_700_000_000_000_000_000
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
@@ -26,6 +27,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.told: deque[str] | None = deque(maxlen=listen) if listen else None
         self.when: dict[str, Action] = {}  # when the story says this for the first time, do that
+        self.heard: Callable[[Any], None] | None = None  # who looks at every message that is sent
         self.actions = 0
         self._heap: list[tuple[int, int, Action]] = []
         self._order = 0

@@ -223,16 +223,42 @@ BUGS: dict[str, Bug] = {
     "number twice in a batch": Bug("an issuer's number is taken in twice in one batch", _again_in_one_batch),
     "no look for claims": Bug("a writer does not look for newer claims", _no_claim_check),
     "cut before claim": Bug("a successor reads the cut before it claims", _cut_before_claim),
-    "prefix ignored": Bug("a window lost from a block on is committed whole", _prefix_ignored),
+    "prefix ignored": Bug(
+        "a window lost from a block on is committed whole",
+        _prefix_ignored,
+        given={"frauds": ("invalid transactions",), "lying_coordinators": 1},
+    ),
     "no entity lock": Bug("two windows in flight may write one entity", _no_entity_lock),
-    "window chain unchecked": Bug("a coordinator takes another's windows in any order", _window_chain_unchecked),
+    "window chain unchecked": Bug(
+        "a coordinator takes another's windows in any order",
+        _window_chain_unchecked,
+        given={"frauds": ("windows out of order",), "lying_coordinators": 1, "clusters": 2},
+    ),
     "certificates unchecked": Bug("nobody recounts a certificate", _certificates_unchecked),
     "stale view": Bug("what lies behind the cut of a view counts", _stale_view),
-    "entity lists believed": Bug("the lists of windows in flight are believed", _lists_unchecked),
-    "next proposal at once": Bug("a failed proposal is not waited for", _old_answers),
+    "entity lists believed": Bug(
+        "the lists of windows in flight are believed",
+        _lists_unchecked,
+        given={"frauds": ("one entity twice",), "lying_coordinators": 1},
+    ),
+    "next proposal at once": Bug(
+        "a failed proposal is not waited for",
+        _old_answers,
+        given={"kinds": ("disk full", "disk error", "disk slow"), "clusters": 3},
+    ),
     "old file": Bug("a segment that was replaced stays open", _old_file),
-    "put back forgotten": Bug("what a lost window gives back is forgotten", _unlocked_too_early),
+    "put back forgotten": Bug(
+        "what a lost window gives back is forgotten",
+        _unlocked_too_early,
+        given={"frauds": ("invalid transactions",), "lying_coordinators": 1},
+    ),
     "own state not applied": Bug("a coordinator forgets what it committed", _state_not_applied),
-    "predecessor not flushed": Bug("a cut is taken of a record that is not durable", _predecessor_unflushed),
-    "anybody closes": Bug("any node may close a view", _anybody_closes),
+    "predecessor not flushed": Bug(
+        "a cut is taken of a record that is not durable",
+        _predecessor_unflushed,
+        given={"kinds": ("disk error", "power", "kill job")},
+    ),
+    "anybody closes": Bug(
+        "any node may close a view", _anybody_closes, given={"deceits": ("as coordinator",), "liars": 1, "faults": 1}
+    ),
 }
