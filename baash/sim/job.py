@@ -68,6 +68,7 @@ class Job:
         self.fleet: Fleet | None = None
         self.abandoned = False
         self.calm = False  # nothing bad happens any more
+        self.looked_at = False  # it ended well, and everything was decided
         self.error: BaashError | None = None
         self.excuses: set[str] = set()
         self.secrets: dict[bytes, PrivateKey] = {}
