@@ -15,9 +15,10 @@ PYTEST := -m pytest -rs
 DEMO := ledger-demo
 TRIALS ?= 10
 FUZZ_SECONDS ?= 600
+SEEDS ?= 20000
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
+.PHONY: help run campaign sim sim-long sim-scale test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,15 @@ test-mpi: machine ## the tests of parallel HDF5, and a look at MPI beside it (bu
 
 campaign: .venv/.test ## ten runs with a validator killed at a random moment (BAASH_TEST_SEED=N replays, TRIALS=N for more)
 	BAASH_TEST_TRIALS=$(TRIALS) .venv/bin/python $(PYTEST) -s tests/mpi/test_runs.py -k killed_validator
+
+sim: .venv/.test ## a thousand made-up worlds in which everything goes wrong (a few minutes)
+	.venv/bin/baash simulate --seeds 1000 --processes 2
+
+sim-long: .venv/.test ## twenty thousand of them (SEEDS=N for others; an hour on two cores)
+	.venv/bin/baash simulate --seeds $(SEEDS) --seed 1 --processes 2
+
+sim-scale: .venv/.test ## what a made-up world costs, from 16 nodes to 10,000
+	.venv/bin/baash simulate --scale
 
 bench-compare: .venv/.test ## the kernels' rates against the stored baseline, as ratios to hashlib (some minutes)
 	.venv/bin/python bench/compare.py || [ $$? = 77 ]

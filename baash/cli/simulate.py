@@ -49,6 +49,9 @@ def simulate(
     story: Annotated[
         int, typer.Option("--story", min=0, max=1_000_000, help="Tell the last lines of the first seed.")
     ] = 0,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Measure instead what a world costs, from 16 nodes to --nodes (10,000).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Play BAASH in made-up worlds: one thread and one seed each, with deaths, partitions, full disks, liars.
@@ -88,6 +91,9 @@ def simulate(
                 raise UsageError(f"--{name} {word!r} is not known: choose of {', '.join(sorted(known))}")
     if quorum is not None and quorum not in QUORUMS:
         raise UsageError(f"--quorum is {quorum!r}: choose one of {', '.join(QUORUMS)}")
+    if scale:
+        _scale(seed, nodes or 10_000, as_json)
+        return
     drawn(seed, given)  # what cannot be formed is refused with the arithmetic, before anything is played
     if story:
         told = play(drawn(seed, given), listen=story).told
@@ -104,6 +110,27 @@ def simulate(
     else:
         _print(result.as_fields(), elapsed_s)
     if result.failed:
+        raise typer.Exit(1)
+
+
+def _scale(seed: int, most: int, as_json: bool) -> None:
+    from baash.sim import scale
+
+    with bar("measuring", "worlds", enabled=not as_json) as progress:
+        rows = scale.run(seed, most, progress)
+    if as_json:
+        print(json_text({"schema_version": SCHEMA_VERSION, "first_seed": seed, "worlds": rows}))
+    else:
+        print(
+            f"{'nodes':>7} {'clusters':>8} {'messages/tx':>12} {'validate B/B':>13} {'replicate B/B':>14} {'memory/node':>12}"
+        )
+        for row in rows:
+            print(
+                f"{row['nodes']:7,} {row['clusters']:8,} {row['messages_per_transaction']:12.3f} "
+                f"{row['hashed_to_validate_per_committed_byte']:13.2f} "
+                f"{row['hashed_by_replicas_per_committed_byte']:14.2f} {row['memory_bytes_per_node']:12,}"
+            )
+    if any(row["violations"] for row in rows):
         raise typer.Exit(1)
 
 

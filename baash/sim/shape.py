@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 
 from baash.protocol.flights import Limits
-from baash.protocol.view import Parameters
-from baash.sim.frauds import FRAUDS, NEED_OTHERS
+from baash.protocol.view import Parameters, clusters_for
+from baash.sim.frauds import FRAUDS, NEED_OTHERS, UNREPAIRED
 from baash.sim.liars import DECEITS
 from baash.sim.material import Mix
 from baash.sim.network import Weather
@@ -68,16 +68,22 @@ class Shape:
 
 
 def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
-    """The world of a seed. ``given`` settles some of it: nodes, clusters, faults, transactions, quorum, fault kinds."""
+    """The world of a seed. ``given`` settles some of it: nodes, clusters, faults, transactions, quorum, fault kinds.
+
+    Raises UsageError, with the arithmetic, if that cannot be formed.
+    """
     draw, given = Random(f"shape {seed}"), given or {}
-    faults = given.get("faults", draw.choice((0, 1, 1, 1, 1, 2)))
-    need = 3 * faults + 2
     nodes = given.get("nodes")
+    room = 1 << 30 if nodes is None else nodes // (given.get("clusters") or 1)
+    possible = [f for f in (0, 1, 1, 1, 1, 2) if 3 * f + 2 <= room] or [0]
+    faults = given.get("faults", draw.choice(possible))
+    need = 3 * faults + 2
     clusters = given.get("clusters") or (
         draw.choice((1, 1, 2, 2, 3)) if nodes is None else draw.randint(1, max(1, min(8, nodes // need)))
     )
     if nodes is None:
         nodes = clusters * (need + draw.choice((0, 0, 1, 2, 3, need)))
+    clusters_for(nodes, Parameters(faults=faults), clusters)
     ranks = draw.choice((nodes, nodes, nodes, max(1, nodes // 2), draw.randint(1, nodes)))
     parameters = Parameters(
         faults=faults,
@@ -158,7 +164,7 @@ def _with_liars(draw: Random, shape: Shape, given: Mapping[str, Any]) -> Shape:
     liars = given.get("liars", f if draw.random() < 0.5 else 0)
     deceits = given.get("deceits") or tuple(d for d in sorted(DECEITS) if draw.random() < 0.4) or ("against",)
     lying = given.get("lying_coordinators", 1 if draw.random() < 0.25 else 0)
-    possible = sorted(FRAUDS if shape.clusters > 1 else set(FRAUDS) - NEED_OTHERS)
+    possible = sorted(set(FRAUDS) - UNREPAIRED - (NEED_OTHERS if shape.clusters == 1 else set()))
     frauds = given.get("frauds") or (draw.choice(possible),)
     return replace(
         shape,

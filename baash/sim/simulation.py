@@ -186,7 +186,7 @@ class Simulation:
             for process in job.processes:
                 process.slow_disk = 0.0
                 process.resume()
-            if job is not self.job and not job.over:
+            if (job is not self.job or job.lied) and not job.over:  # rivals of the newest, and what a liar may hold up
                 self.world.after(5 * S, lambda j=job: self._put_away(j))  # type: ignore[misc]
 
     def _put_away(self, job: Job) -> None:
