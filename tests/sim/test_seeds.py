@@ -21,8 +21,8 @@ def clean(first: int, seeds: int, **given: object) -> campaign.Result:
 
 
 def test_mixed_seeds() -> None:
-    result = clean(1, 100)
-    assert result.totals["committed"] > 2000 and result.totals["rejected"] > 300
+    result = clean(1, 300)
+    assert result.totals["committed"] > 6000 and result.totals["rejected"] > 1000
     assert len(result.faults) > 30, sorted(result.faults)
 
 
@@ -35,7 +35,7 @@ def test_each_accident(kind: str) -> None:
 @pytest.mark.parametrize("deceit", sorted(DECEITS))
 def test_each_deceit_is_survived(deceit: str) -> None:
     result = clean(3000, 3, deceits=(deceit,), liars=1, faults=1, kinds=(), lying_coordinators=0, harsh=False)
-    assert result.faults[f"lie: {deceit}"] > 10
+    assert result.faults[f"lie: {deceit}"] > 5
     assert sum(result.reports[kind] for kind in NAMED.get(deceit, ())) > 0 or deceit not in NAMED
 
 
