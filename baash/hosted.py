@@ -18,7 +18,8 @@ from baash.ledger.restore import Restored, restore
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import LedgerRead, ReadLedger, Reply
 from baash.protocol.flights import Limits
-from baash.protocol.plan import Log
+from baash.protocol.plan import Log, empty_log
+from baash.protocol.replica import REPLICA_BYTES
 from baash.protocol.validator import COMMITS_KEPT, Validator
 from baash.protocol.view import View
 from baash.protocol.windows import State
@@ -45,6 +46,7 @@ class Hosted:
         read: ReadState = read_state,
         coordinator: Callable[..., Coordinator] = Coordinator,
         validator: Callable[..., Validator] = Validator,
+        replica_bytes: int = REPLICA_BYTES,
     ) -> None:
         self.ids: dict[int, kernels.EntityTable] = {}  # by cluster led here; see ``Restored.ids``
         self.start: Log | None = None
@@ -52,6 +54,7 @@ class Hosted:
         self._path, self._limits = path, limits
         self._read, self._secrets = read, secrets
         self._coordinator, self._validator = coordinator, validator
+        self._replica_bytes = replica_bytes
         self.nodes = self._make_nodes(rank)
 
     @property
@@ -67,18 +70,24 @@ class Hosted:
                 continue
             if node.cluster is None:
                 empty = State(kernels.EntityTable(), kernels.ReplayTable(self.view.parameters.replay_width))
-                nodes[node.node] = self._validator(self.view, node.node, secret, empty, ZERO_HASH, storage=True)
+                nodes[node.node] = self._validator(
+                    self.view, node.node, secret, empty, empty_log(len(self.view.coordinators)), storage=True
+                )
                 continue
             if node.cluster not in read:
                 read[node.cluster] = self._read(self._path, self.view, node.cluster)
             restored, log = read[node.cluster]
             state = State(restored.entities, restored.replay).copy()
             if node.role == "coordinator":
-                nodes[node.node] = self._coordinator(self.view, node.cluster, secret, state, log, self._limits)
+                nodes[node.node] = self._coordinator(
+                    self.view, node.cluster, secret, state, log, self._limits, replica_bytes=self._replica_bytes
+                )
                 self.ids[node.cluster] = restored.ids
                 self.start = log
             else:
-                nodes[node.node] = self._validator(self.view, node.node, secret, state, log.commit)
+                nodes[node.node] = self._validator(
+                    self.view, node.node, secret, state, log, replica_bytes=self._replica_bytes
+                )
         return nodes
 
     def known(self, cluster: int, ids: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ class Counts:
     offered: int = 0
     reads: int = 0
     reads_found: int = 0
+    reads_near: int = 0  # of those found, from the memory of this rank
     read_bytes: int = 0
     skipped: int = 0
     skips: list[str] = field(default_factory=list)  # the first few, in words

@@ -13,6 +13,7 @@ import typer
 
 from baash.errors import UsageError
 from baash.protocol.flights import Limits
+from baash.protocol.replica import REPLICA_BYTES
 from baash.protocol.view import QUORUMS, Parameters
 from baash.records import PAYLOAD_BYTES_MAX
 from baash.sources import FORMATS, WORKLOADS, Source, open_inputs, open_workload
@@ -21,6 +22,7 @@ from baash.sources.ycsb import FIELDS, RECORDS_MAX, TRANSACTIONS_MAX
 WRITERS = ("auto", "offset", "mpio")
 LAUNCHERS = ("mpirun", "srun", "none")
 MIB = 1 << 20
+REPLICA_BYTES_MAX = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class RunOptions:
     seed: int = 1
     writer: str = "auto"
     window_mib: float = 4.0
+    replica_bytes: int = REPLICA_BYTES
     report: Path | None = None
     take_over: bool = False
     force: bool = False
@@ -72,6 +75,7 @@ class RunOptions:
             ("nodes-per-rank", 1 if self.nodes_per_rank is None else self.nodes_per_rank, 1, 1 << 12),
             ("clusters", 1 if self.clusters is None else self.clusters, 1, 4096),
             ("window-mib", self.window_mib, 1 / 64, 48),
+            ("replica-bytes", self.replica_bytes, 0, REPLICA_BYTES_MAX),
             ("seed", self.seed, 0, (1 << 64) - 1),
         ):
             if not least <= number <= most:
@@ -156,6 +160,7 @@ _HELP: dict[str, str] = {
     "seed": "Seed of every draw: membership, coordinators, sub-clusters, workloads.",
     "writer": "offset (plain writes), mpio (parallel HDF5), auto.",
     "window_mib": "Records validated together, in MiB.",
+    "replica_bytes": "Memory of each node for its cluster's newest blocks; 0 keeps none, reads go to the ledger.",
     "report": "Write the run report (JSON) here.",
     "take_over": "Write even if somebody else seems to: the older writer is fenced off.",
     "force": "Use a file system that is refused otherwise (NFS).",

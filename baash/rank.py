@@ -32,7 +32,7 @@ from baash.protocol import view_record
 from baash.protocol.messages import Kind, encode
 from baash.protocol.plan import Log
 from baash.protocol.view import Host, View
-from baash.service import Progress, Service
+from baash.service import Actor, Progress, Service
 from baash.session import Opened, open_view
 from baash.sources import Source
 from baash.store import Store
@@ -164,6 +164,7 @@ class Rank:
         self.leader_rank = view.coordinators[0].rank
         self.lock: WriterLock | None = opened.lock if opened else None  # held as long as this rank lives
         self.start: Log | None = None
+        self.nodes: dict[int, Actor] = {}
         self._drain = drain
         self._secrets = {k.public: k for k in meeting.secrets}
 
@@ -174,8 +175,15 @@ class Rank:
         failure: BaashError | None = None
         begun = time.monotonic()
         try:
-            hosted = Hosted(self.options.ledger, self.view, self.transport.rank, self._secrets, self.options.limits())
-            nodes = hosted.nodes
+            hosted = Hosted(
+                self.options.ledger,
+                self.view,
+                self.transport.rank,
+                self._secrets,
+                self.options.limits(),
+                replica_bytes=self.options.replica_bytes,
+            )
+            self.nodes = nodes = hosted.nodes
             self.start = hosted.start
             mine = hosted.coordinators
             if mine:
@@ -193,7 +201,7 @@ class Rank:
                 store=store,
                 intake=intake,
                 read_shared=hosted.read_shared,
-                answer_reads=lambda c, asked: fetcher.answer(c.state.table, asked.entities),
+                answer_reads=lambda c, asked: fetcher.answer(c.state.table, c.replica, asked.entities),
                 known=hosted.known,
                 learned=hosted.learned,
                 drain_requested=self._drain,

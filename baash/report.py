@@ -98,6 +98,8 @@ def build(
         "reads": {
             "asked": int(counts.get("reads", 0)),
             "found": int(counts.get("reads_found", 0)),
+            "from_replica": int(counts.get("reads_near", 0)),
+            "from_ledger": int(counts.get("reads_found", 0)) - int(counts.get("reads_near", 0)),
             "bytes": int(counts.get("read_bytes", 0)),
         },
         "skipped": int(counts.get("skipped", 0)),

@@ -126,7 +126,7 @@ def steady_clock() -> Callable[[], int]:
 
 Progress = Callable[[str, dict[str, Any]], None]  # (event, fields)
 ReadShared = Callable[[ReadLedger], LedgerRead]
-AnswerReads = Callable[[Coordinator, Reads], tuple[int, int]]  # (found, bytes)
+AnswerReads = Callable[[Coordinator, Reads], tuple[int, int, int]]  # (found, of these in memory, bytes)
 
 
 class Service:
@@ -262,8 +262,9 @@ class Service:
             self._ready.append((node, offer))
         for asked in reads:
             if self._answer_reads is not None:
-                found, size = self._answer_reads(self._coordinators[asked.cluster], asked)
+                found, near, size = self._answer_reads(self._coordinators[asked.cluster], asked)
                 intake.counts.reads_found += found
+                intake.counts.reads_near += near
                 intake.counts.read_bytes += size
         return True
 

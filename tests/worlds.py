@@ -112,7 +112,7 @@ class World:
                 self.nodes[node.node] = Coordinator(self.view, node.cluster, key, state, self.log, limits)
             else:
                 self.nodes[node.node] = Validator(
-                    self.view, node.node, key, state, ZERO_HASH, storage=node.role == "storage"
+                    self.view, node.node, key, state, self.log, storage=node.role == "storage"
                 )
         found = (self.nodes[c.node] for c in self.view.coordinators)
         self.coordinators = [c for c in found if isinstance(c, Coordinator)]

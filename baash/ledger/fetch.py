@@ -1,7 +1,7 @@
-"""Reads answered from the ledger: from entity hashes to the bytes of the transactions that wrote them last.
+"""Reads answered while a ledger grows: from entity hashes to the bytes of the transactions that wrote them last.
 
 The entity table knows the number of that transaction; block rows know the first number of each block; so a batch of
-reads is a search in one array and one gather from the segments. Rows are kept for the rounds seen so far: 16 bytes a
+reads is a search in one array; a node's replica answers for the newest blocks, one gather from the segments for the rest. Rows are kept for the rounds seen so far: 16 bytes a
 block.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from baash import kernels
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
+from baash.protocol.replica import Replica
 from baash.records import BLOCK_ROW
 
 
@@ -29,13 +30,17 @@ class Fetcher:
         self._starts = np.zeros(0, dtype=np.uint64)  # first transaction of each round
         self._total = 0
 
-    def answer(self, table: kernels.EntityTable, entities: np.ndarray) -> tuple[int, int]:
-        """(how many of ``entities`` (n, 32) exist, bytes of the blocks read for them)."""
+    def answer(self, table: kernels.EntityTable, replica: Replica, entities: np.ndarray) -> tuple[int, int, int]:
+        """(how many of ``entities`` (n, 32) exist, of how many the newest block is in ``replica``, bytes of all these blocks).
+
+        What the replica does not hold is read from the ledger.
+        """
         _, exists, last = table.lookup(np.ascontiguousarray(entities[:, :16]))
-        size = 0
-        for round, blocks in self._places(np.unique(last[exists])):
+        numbers, asked = np.unique(last[exists], return_counts=True)
+        near, size = replica.holding(numbers)
+        for round, blocks in self._places(numbers[~near]):
             size += int(round.records(round.headers()[blocks]).nbytes)
-        return int(np.count_nonzero(exists)), size
+        return int(np.count_nonzero(exists)), int(asked[near].sum()), size
 
     def blocks(self, numbers: np.ndarray) -> Iterator[tuple[np.void, np.ndarray]]:
         """(row, records (u1)) of the blocks that hold these transactions (ascending numbers), each block once."""

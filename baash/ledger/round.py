@@ -66,6 +66,30 @@ class SegmentFile:
             raise LedgerDamaged(f"{self.name}: {size} bytes at {offset} lie outside of {data_set} ({place.size} bytes)")
         return size
 
+    def headers(self, first: int, count: int) -> np.ndarray:
+        """BLOCK_ROW: rows of ``block_headers``."""
+        size = BLOCK_ROW.itemsize
+        rows: np.ndarray = self.read("block_headers", first * size, count * size).view(BLOCK_ROW)
+        return rows
+
+    def blocks(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them; into
+        ``out``, if there is one, of just that size."""
+        sizes = rows["bytes"].astype(np.int64)
+        offsets = rows["records_offset"].astype(np.uint64)
+        total = self.check("records", 0, int(sizes.sum()))
+        out = np.empty(total, dtype=np.uint8) if out is None else out
+        if not len(rows):
+            return out
+        breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
+        starts = np.concatenate(([0], breaks))
+        ends = np.concatenate((np.cumsum(sizes), [0]))
+        for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
+            at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
+            self.check("records", int(offsets[first]), end - at)
+            self.read_into(out[at:end], "records", int(offsets[first]))
+        return out
+
     def flush(self) -> None:
         """Put the file's bytes, whoever wrote them, on stable storage."""
         with refusals("flush", self.layout.path):
@@ -192,18 +216,4 @@ class Round:
 
     def records(self, rows: np.ndarray) -> np.ndarray:
         """u1: the records of the blocks ``rows``, one block behind the other, whatever gaps lie between them."""
-        sizes = rows["bytes"].astype(np.int64)
-        offsets = rows["records_offset"].astype(np.uint64)
-        total = int(sizes.sum())
-        self.file.check("records", 0, total)
-        if not len(rows):
-            return np.zeros(0, dtype=np.uint8)
-        breaks = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1].astype(np.uint64)) + 1
-        starts = np.concatenate(([0], breaks))
-        ends = np.concatenate((np.cumsum(sizes), [0]))
-        out = np.empty(total, dtype=np.uint8)
-        for first, after in zip(starts.tolist(), [*breaks.tolist(), len(rows)], strict=True):
-            at, end = int(ends[first - 1]) if first else 0, int(ends[after - 1])
-            self.file.check("records", int(offsets[first]), end - at)
-            self.file.read_into(out[at:end], "records", int(offsets[first]))
-        return out
+        return self.file.blocks(rows)

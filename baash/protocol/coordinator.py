@@ -13,8 +13,9 @@ import numpy as np
 from baash import keys
 from baash.batch import Batch
 from baash.errors import PeerError
-from baash.protocol import windows
+from baash.protocol import headers, windows
 from baash.protocol.certificate import Certificate
+from baash.protocol.committed import pad8
 from baash.protocol.events import (
     BatchOffered,
     DrainRequested,
@@ -37,8 +38,9 @@ from baash.protocol.flights import Flights, Limits
 from baash.protocol.messages import Kind, Message, encode, open_message
 from baash.protocol.plan import Log, Part, Plan
 from baash.protocol.queues import Lot, Queues
+from baash.protocol.replica import REPLICA_BYTES, Replica
 from baash.protocol.rounds import Rounds
-from baash.protocol.validator import check_closes, lost_coordinator, pad8
+from baash.protocol.validator import check_closes, lost_coordinator
 from baash.protocol.view import View
 from baash.protocol.windows import Delta, State
 from baash.records import UNDECIDED_REASONS, Reason
@@ -57,9 +59,12 @@ class Coordinator:
         state: State,
         log: Log,
         limits: Limits = USUAL,
+        *,
+        replica_bytes: int = REPLICA_BYTES,
     ) -> None:
         self.view, self.cluster, self.state, self.limits = view, cluster, state, limits
         self.node = view.coordinators[cluster].node
+        self.replica = Replica(replica_bytes)
         self.queues = Queues(cluster, state.replay)
         self.flights = Flights(view, cluster, limits, self.queues)
         self.rounds = Rounds(view, cluster, key, log, self._announce, self._blocks_of, limits.segment_bytes)
@@ -208,6 +213,7 @@ class Coordinator:
     def _announce(self, done: Plan, slot: bytes) -> tuple[Effect, ...]:
         """What is said once a round is committed: to our nodes, then to the issuers."""
         part, firsts = self._mine(done)
+        around = headers.surroundings(done, self.cluster)
         by_number = self.flights.by_number
         flights = [by_number[int(c.window["number"])] for c in part.certificates] if part else []
         lacks: dict[tuple[int, ...], list[int]] = {}
@@ -225,6 +231,7 @@ class Coordinator:
                 np.array(missing, dtype="<u8").tobytes(),
                 pad8([f.encoded for f in flights if f.encoded is not None]),
                 np.concatenate(records) if records else b"",
+                around,
             ]
             data = encode(Kind.COMMITTED, self.view.view, self.node, done.after.round - 1, 0, sections)
             effects.append(Send(tuple(nodes), data))
@@ -246,6 +253,7 @@ class Coordinator:
         part, firsts = self._mine(done)
         if part is None:
             return
+        _, at, _ = done.part_of(self.cluster)
         for certificate, first in zip(part.certificates, firsts, strict=True):
             flight = self.flights.by_number.pop(int(certificate.window["number"]))
             count = flight.committed
@@ -255,6 +263,8 @@ class Coordinator:
                     batch = batch.cut(0, count)
                     _, delta = self.state.check(batch)
                 self.state.apply(batch, delta, first)
+            self.replica.add(done.rows[at : at + certificate.prefix], flight.window.batch.cut(0, count))
+            at += certificate.prefix
             self.queues.unlock(flight.lot.batch, flight.put_back)
         rows = part.rejections[~np.isin(part.rejections["reason"], UNDECIDED_REASONS)]
         if len(rows):

@@ -39,7 +39,8 @@ class Kind(IntEnum):
     PROPOSE = 4  # round, time; clusters, then for each its rejections, certificates
     READY = 5  # round, time of its proposal; signature, and if there is none the reason
     RECORDED = 6  # round, 0; slot: to the other coordinators
-    COMMITTED = 7  # round, 0; slot, body, first transactions, numbers the node lacks, certificates, records it lacks
+    COMMITTED = 7  # round, 0; slot, body, first transactions, numbers the node lacks, certificates, records it lacks,
+    # hashes of other clusters' blocks
     ABORT = 8  # round, 0; reason
     CLOSE = 9  # 0, 0
 
@@ -51,7 +52,7 @@ SECTIONS: dict[Kind, int | None] = {  # None: any number from 1
     Kind.PROPOSE: None,
     Kind.READY: 2,
     Kind.RECORDED: 1,
-    Kind.COMMITTED: 6,
+    Kind.COMMITTED: 7,
     Kind.ABORT: 1,
     Kind.CLOSE: 0,
 }

@@ -95,6 +95,7 @@ class Plan:
     parts: tuple[Part, ...]
     opens_segment: bool
     rows: np.ndarray  # BLOCK_ROW
+    hashes: np.ndarray  # of the block headers, (n, 32)
     body: np.ndarray  # u1: round body, then the certificates' offsets
     body_hash: bytes
     rejections: np.ndarray
@@ -108,6 +109,16 @@ class Plan:
     @property
     def commit(self) -> bytes:
         return self.after.commit
+
+    def part_of(self, cluster: int) -> tuple[Part | None, int, int]:
+        """What a cluster brought, and which of ``rows`` are its blocks: [first, after)."""
+        first = 0
+        for part in self.parts:
+            blocks = sum(c.prefix for c in part.certificates)
+            if part.cluster >= cluster:
+                return (part, first, first + blocks) if part.cluster == cluster else (None, first, first)
+            first += blocks
+        return None, first, first
 
 
 def empty_log(clusters: int, commit: bytes = ZERO_HASH) -> Log:
@@ -192,7 +203,7 @@ def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int, first_bytes:
         after, at_records, at_certificates, body_offset = place(cursor)
         assert _fits(after), "a new segment must hold the round that opens it"
 
-    rows, first_transactions, transactions = _rows(view, log, parts, at_records)
+    rows, first_transactions, transactions = _rows(log, parts, at_records)
     hashes = kernels.chain_blocks(rows, log.block_total, log.head)
     frontier = log.frontier.copy()
     total, root = kernels.log_append(frontier, log.block_total, hashes)
@@ -230,6 +241,7 @@ def plan(view: View, log: Log, parts: Sequence[Part], time_ns: int, first_bytes:
         parts=tuple(parts),
         opens_segment=opens,
         rows=rows,
+        hashes=hashes,
         body=np.frombuffer(body + offsets, dtype=np.uint8),
         body_hash=body_hash,
         rejections=rejections,
@@ -263,9 +275,7 @@ def _fits(cursor: Cursor) -> bool:
     )
 
 
-def _rows(
-    view: View, log: Log, parts: Sequence[Part], at_records: list[list[int]]
-) -> tuple[np.ndarray, list[list[int]], int]:
+def _rows(log: Log, parts: Sequence[Part], at_records: list[list[int]]) -> tuple[np.ndarray, list[list[int]], int]:
     """Block rows but for height and parent, the first transaction of each window, and the number of transactions."""
     pieces: list[np.ndarray] = []
     first_transactions: list[list[int]] = []
@@ -275,20 +285,28 @@ def _rows(
         for certificate, offset in zip(part.certificates, offsets, strict=True):
             first_transactions[-1].append(transaction)
             entries = certificate.entries[: certificate.prefix]
-            rows = tagged(np.zeros(len(entries), dtype=BLOCK_ROW), Tag.BLOCK_HEADER)
-            rows["cluster"], rows["view"] = part.cluster, view.view
-            rows["index"] = np.arange(len(entries))
-            rows["window"], rows["time_ns"] = certificate.window["number"], certificate.window["time_ns"]
-            rows["count"], rows["bytes"] = entries["count"], entries["bytes"]
-            rows["content"] = kernels.content_digests(entries, part.cluster)
-            sizes = entries["bytes"].astype(np.uint64)
-            counts = entries["count"].astype(np.uint64)
-            rows["records_offset"] = offset + np.cumsum(sizes) - sizes
-            rows["first_transaction"] = transaction + np.cumsum(counts) - counts
-            transaction += int(counts.sum())
-            pieces.append(rows)
+            pieces.append(window_rows(certificate.window, entries, offset, transaction))
+            transaction += int(entries["count"].sum(dtype=np.uint64))
     rows = np.concatenate(pieces) if pieces else np.zeros(0, dtype=BLOCK_ROW)
     return rows, first_transactions, transaction - log.transaction_total
+
+
+def window_rows(window: np.ndarray | np.void, entries: np.ndarray, offset: int, transaction: int) -> np.ndarray:
+    """BLOCK_ROW, but for height and parent, of a window's committed blocks (BLOCK_ENTRY).
+
+    ``offset``: where its records lie; ``transaction``: the number of its first transaction in the ledger.
+    """
+    rows = tagged(np.zeros(len(entries), dtype=BLOCK_ROW), Tag.BLOCK_HEADER)
+    rows["cluster"], rows["view"] = window["cluster"], window["view"]
+    rows["index"] = np.arange(len(entries))
+    rows["window"], rows["time_ns"] = window["number"], window["time_ns"]
+    rows["count"], rows["bytes"] = entries["count"], entries["bytes"]
+    rows["content"] = kernels.content_digests(entries, int(window["cluster"]))
+    sizes = entries["bytes"].astype(np.uint64)
+    counts = entries["count"].astype(np.uint64)
+    rows["records_offset"] = offset + np.cumsum(sizes) - sizes
+    rows["first_transaction"] = transaction + np.cumsum(counts) - counts
+    return rows
 
 
 def _body(parts: Sequence[Part], clusters: Sequence[tuple[int, bytes]]) -> bytes:

@@ -22,10 +22,10 @@ import numpy as np
 from baash import keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
+from baash.protocol.committed import check_slot, pad8, split_certificates
 from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
 from baash.protocol.messages import Kind, Message, encode, rows
 from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
-from baash.protocol.validator import check_slot, pad8, split_certificates
 from baash.protocol.view import View
 from baash.records import REJECTION, slot_bytes
 

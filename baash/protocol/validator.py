@@ -3,7 +3,8 @@
 Theory. A validator's state is that of the newest commit record it applied. A window names the record it builds on; one
 that is ahead of the validator gets the answer "behind", which is not a no. A verdict is kept until its window is
 committed, so a new attempt costs a signature. Before it applies anything a node checks the commit record's signatures
-and chain, and for windows it did not judge, the certificate and every hash: what a lying coordinator invents moves nobody.
+and chain, for windows it did not judge, the certificate and every hash, and that its cluster's blocks are in the log
+(``headers.py``): what a lying coordinator invents moves nobody. What it applied it keeps, up to a bound (``replica.py``).
 
 The storage validator is this too, but for one thing: its state comes from the shared ledger alone (``LedgerRead``).
 """
@@ -12,16 +13,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from baash import batch as batches
-from baash import kernels, keys
+from baash import keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol import quorum
+from baash.protocol import headers, quorum
+from baash.protocol.committed import check_slot, lacked_blocks, open_blocks, open_body, open_held, split_certificates
 from baash.protocol.events import (
     Effect,
     Event,
@@ -35,18 +36,16 @@ from baash.protocol.events import (
     Stop,
 )
 from baash.protocol.messages import Kind, Message, encode, open_message, rows
+from baash.protocol.plan import Log, window_rows
+from baash.protocol.replica import REPLICA_BYTES, Replica
 from baash.protocol.view import View
-from baash.protocol.windows import U8, Received, State, Verdict, entities_digest, entries_of, judge, received
+from baash.protocol.windows import U8, Delta, Received, State, Verdict, entities_digest, judge, received
 from baash.records import (
-    COMMIT_LOCATOR,
+    BLOCK_ROW,
     COMMIT_RECORD,
-    COMMIT_SIGNATURE,
-    ROUND_BODY,
-    ROUND_WINDOW,
     ZERO_HASH,
     Answer,
     Reason,
-    align,
 )
 
 COMMITS_KEPT = 1024  # a window built on an older record than these gets the answer "behind"
@@ -73,19 +72,39 @@ class Chain:
         return true
 
 
+@dataclass(frozen=True)
+class Decided:
+    """A committed window, checked but for its place in the log."""
+
+    hash: bytes
+    row: np.ndarray | np.void  # WINDOW
+    entries: np.ndarray  # BLOCK_ENTRY, of its committed blocks
+    batch: batches.Batch  # their transactions
+    delta: Delta | None  # what these do to the state, if that is known
+
+
 class Validator:
     """One node that validates, votes and holds the state of its cluster."""
 
     def __init__(
-        self, view: View, node: int, key: keys.PrivateKey, state: State, commit: bytes, *, storage: bool = False
+        self,
+        view: View,
+        node: int,
+        key: keys.PrivateKey,
+        state: State,
+        log: Log,
+        *,
+        storage: bool = False,
+        replica_bytes: int = REPLICA_BYTES,
     ) -> None:
         self.view, self.node, self._key, self.state = view, node, key, state
-        self.commit, self.round = commit, 0
+        self.commit, self.round, self.tip = log.commit, 0, headers.tip_of(log)
         self.storage = storage
+        self.replica = Replica(0 if storage else replica_bytes)
         self.cluster = view.nodes[node].cluster
         self._chain = Chain()
         self._verdicts: dict[bytes, tuple[Received, Verdict]] = {}
-        self._known_commits = deque([commit], maxlen=COMMITS_KEPT)
+        self._known_commits = deque([log.commit], maxlen=COMMITS_KEPT)
         self._unjudged: dict[bytes, Received] = {}
         self._appeals: dict[int, tuple[int, Received]] = {}
         self._tokens = 0
@@ -119,7 +138,7 @@ class Validator:
                     self._appeals[self._tokens] = (message.sender, window)
                     return [ReadLedger(self._tokens, int(window.row["cluster"]))]
                 return self._vote(message.sender, window)
-            case Kind.COMMITTED:
+            case Kind.COMMITTED if not self.storage:
                 return self._committed(message)
             case Kind.CLOSE:
                 check_closes(self.view, message)
@@ -195,8 +214,8 @@ class Validator:
     # -- commits --------------------------------------------------------------------------------------------------
 
     def _committed(self, message: Message) -> list[Effect]:
-        """Check a round and apply this cluster's windows of it."""
-        slot, body, first_transactions, lacking, encoded, records = message.sections
+        """Check a round, and only then apply this cluster's windows of it."""
+        slot, body, first_transactions, lacking, encoded, records, around = message.sections
         record = check_slot(self.view, slot, self.commit, self.round)
         windows = open_body(body, record)
         mine = windows[windows["cluster"] == self.cluster]
@@ -204,43 +223,59 @@ class Validator:
         proofs = [c for c, _ in split_certificates(encoded)]
         if not len(firsts) == len(mine) == len(proofs):
             raise PeerError("COMMITTED message with the wrong number of windows")
-        lacked = _lacked(rows(lacking, U8), proofs, records)
-        for row, first, proof in zip(mine, firsts.tolist(), proofs, strict=True):
-            self._apply(row, int(first), proof, lacked.get(int(row["number"])))
+        lacked = lacked_blocks(rows(lacking, U8), proofs, records)
+        decided = [
+            self._decided(row, self._chain.number + i, proof, lacked.get(int(row["number"])))
+            for i, (row, proof) in enumerate(zip(mine, proofs, strict=True))
+        ]
+        blocks = [window_rows(d.row, d.entries, 0, first) for d, first in zip(decided, firsts.tolist(), strict=True)]
+        made = np.concatenate([np.zeros(0, dtype=BLOCK_ROW), *blocks])
+        self.tip = headers.extend(self.tip, record, windows, self.cluster, made, around)
+        at = 0
+        for one, first in zip(decided, firsts.tolist(), strict=True):
+            self._apply(one, first)
+            self.replica.add(made[at : at + len(one.entries)], one.batch)
+            at += len(one.entries)
         self.commit = hashlib.sha256(slot[: COMMIT_RECORD.itemsize].tobytes()).digest()
         self.round += 1
         self._known_commits.append(self.commit)
         return []
 
-    def _apply(self, row: np.ndarray, first: int, proof: certificates.Certificate, records: np.ndarray | None) -> None:
-        """Apply one committed window. What this node did not find valid itself must be proved to it."""
-        number, prefix, digest = int(row["number"]), int(row["prefix"]), row["window"].tobytes()
-        if number != self._chain.number:
-            raise PeerError(f"window {number} committed, {self._chain.number} expected")
-        kept = self._verdicts.pop(digest, None)
+    def _decided(
+        self, row: np.ndarray, number: int, proof: certificates.Certificate, records: np.ndarray | None
+    ) -> Decided:
+        """One committed window, ROUND_WINDOW. What this node did not find valid itself must be proved to it."""
+        prefix, digest = int(row["prefix"]), row["window"].tobytes()
+        if int(row["number"]) != number:
+            raise PeerError(f"window {int(row['number'])} committed, {number} expected")
+        kept, held = self._verdicts.get(digest), self._unjudged.get(digest)
         if kept is not None and prefix and not len(kept[1].batch):
             # refused as a whole here, carried by the others: what came may be another content than the header's
-            self._unjudged[digest], kept = kept[0], None
+            held, kept = kept[0], None
         if kept is None or kept[1].prefix < prefix:
             self._examine(proof, digest, prefix)
-        delta = None
         if kept is not None:
             window, verdict = kept
-            count = int(window.entries["count"][:prefix].sum(dtype=np.uint64))
-            batch, delta = verdict.batch.cut(0, count), verdict.delta if count == len(verdict.batch) else None
-        elif records is not None:
-            batch = _open_blocks(proof.entries[:prefix], records)
-        elif digest in self._unjudged:
-            batch = _open_held(self._unjudged[digest], prefix)
+            entries = window.entries[:prefix]
+            count = int(entries["count"].sum(dtype=np.uint64))
+            delta = verdict.delta if count == len(verdict.batch) else None
+            return Decided(digest, window.row, entries, verdict.batch.cut(0, count), delta)
+        if records is not None:
+            batch = open_blocks(proof.entries[:prefix], records)
+        elif held is not None:
+            batch = open_held(held, prefix)
         else:
             raise PeerError(f"window {number} committed, but its blocks are not here")
-        if len(batch):
-            if delta is None:
-                _, delta = self.state.check(batch)
-            self.state.apply(batch, delta, first)
-        self._chain.number, self._chain.last = number + 1, digest
-        self._chain.hashes.pop(number, None)
-        self._unjudged.pop(digest, None)
+        return Decided(digest, proof.window, proof.entries[:prefix], batch, None)
+
+    def _apply(self, decided: Decided, first: int) -> None:
+        if len(decided.batch):
+            delta = self.state.check(decided.batch)[1] if decided.delta is None else decided.delta
+            self.state.apply(decided.batch, delta, first)
+        self._chain.hashes.pop(self._chain.number, None)
+        self._chain.number, self._chain.last = self._chain.number + 1, decided.hash
+        self._verdicts.pop(decided.hash, None)
+        self._unjudged.pop(decided.hash, None)
 
     def _examine(self, proof: certificates.Certificate, digest: bytes, prefix: int) -> None:
         if proof.window_hash != digest or proof.prefix != prefix:
@@ -277,101 +312,3 @@ def lost_coordinator(cluster: int | None) -> str:
         f"the coordinator of cluster {cluster} died; a view change inside the job is not there yet (docs/limits.md): "
         "everything acknowledged is in the ledger, run again to continue it"
     )
-
-
-def check_slot(view: View, slot: np.ndarray, previous: bytes, number: int) -> np.ndarray:
-    """The commit record (COMMIT_RECORD, scalar) of a slot that follows ``previous`` and every coordinator signed."""
-    need = COMMIT_RECORD.itemsize + COMMIT_LOCATOR.itemsize + len(view.coordinators) * COMMIT_SIGNATURE.itemsize
-    if slot.nbytes < need:
-        raise PeerError("commit record cut short")
-    signed = slot[: COMMIT_RECORD.itemsize].tobytes()
-    record: np.ndarray = np.frombuffer(signed, dtype=COMMIT_RECORD)[0]
-    if (
-        int(record["view"]) != view.view
-        or record["ledger"].tobytes() != view.ledger
-        or int(record["round"]) != number
-        or record["previous"].tobytes() != previous
-    ):
-        raise PeerError(f"a commit record that does not follow round {number - 1}")
-    signatures = slot[need - len(view.coordinators) * COMMIT_SIGNATURE.itemsize : need].view(COMMIT_SIGNATURE)
-    by_node = {int(s["node"]): s["signature"].tobytes() for s in signatures}
-    for coordinator in view.coordinators:
-        signature = by_node.get(coordinator.node, b"")
-        if not keys.verify(coordinator.key, keys.Context.COMMIT, signed, signature):
-            raise PeerError(f"a commit record that node {coordinator.node} did not sign")
-    return record
-
-
-def open_body(body: np.ndarray, record: np.ndarray) -> np.ndarray:
-    """The window rows (ROUND_WINDOW) of the round body that ``record`` names."""
-    count = int(record["window_count"])
-    size = body.nbytes - 8 * count
-    if size < ROUND_BODY.itemsize or hashlib.sha256(body[:size].tobytes()).digest() != record["body"].tobytes():
-        raise PeerError("a round body that is not the commit record's")
-    windows: np.ndarray = body[ROUND_BODY.itemsize : ROUND_BODY.itemsize + count * ROUND_WINDOW.itemsize].view(
-        ROUND_WINDOW
-    )
-    return windows
-
-
-def split_certificates(encoded: np.ndarray) -> list[tuple[certificates.Certificate, np.ndarray]]:
-    """Certificates that lie one behind the other, each padded to 8, with their bytes. Raises PeerError."""
-    found = []
-    at = 0
-    while at < encoded.nbytes:
-        try:
-            certificate = certificates.decode(encoded[at:])
-        except ValueError as error:
-            raise PeerError(str(error)) from error
-        size = int(certificate.head["total_bytes"])
-        found.append((certificate, encoded[at : at + size]))
-        at += align(size, 8)
-    return found
-
-
-def _lacked(
-    numbers: np.ndarray, proofs: Sequence[certificates.Certificate], records: np.ndarray
-) -> dict[int, np.ndarray]:
-    """The blocks that a COMMITTED message brings because this node does not hold them, by window."""
-    by_number = {int(p.window["number"]): p for p in proofs}
-    found = {}
-    at = 0
-    for number in numbers.tolist():
-        proof = by_number.get(number)
-        size = int(proof.entries["bytes"][: proof.prefix].sum(dtype=np.uint64)) if proof is not None else 0
-        if proof is None or at + size > records.nbytes:
-            raise PeerError("COMMITTED message with fewer blocks than it says")
-        found[number] = records[at : at + size]
-        at += size
-    return found
-
-
-def pad8(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Byte arrays one behind the other, each padded with zeros to a multiple of 8."""
-    out = np.zeros(sum(align(p.nbytes, 8) for p in parts), dtype=np.uint8)
-    at = 0
-    for part in parts:
-        out[at : at + part.nbytes] = part
-        at += align(part.nbytes, 8)
-    return out
-
-
-def _open_held(window: Received, prefix: int) -> batches.Batch:
-    """A committed window that came here but could not be judged: its hash vouches for the header, that for the rest."""
-    digests = kernels.content_digests(window.entries, int(window.row["cluster"]))
-    root = kernels.merkle_roots(digests, np.array([0, len(digests)]))[0]
-    if root.tobytes() != window.row["content_root"].tobytes():
-        raise PeerError("a committed window whose blocks are not those of its header")
-    entries = window.entries[:prefix]
-    return _open_blocks(entries, window.records[: int(entries["bytes"].sum(dtype=np.uint64))])
-
-
-def _open_blocks(entries: np.ndarray, records: np.ndarray) -> batches.Batch:
-    """The transactions of blocks, if they are what ``entries`` (BLOCK_ENTRY) say. Raises PeerError."""
-    batch, reason, _ = batches.scan(records)
-    offsets = np.append(np.zeros(1, dtype=np.int64), np.cumsum(entries["count"], dtype=np.int64))
-    if reason is not Reason.NONE or int(offsets[-1]) != len(batch):
-        raise PeerError("committed blocks that are not what their certificate says")
-    if entries_of(batch, offsets).tobytes() != entries.tobytes():
-        raise PeerError("committed blocks that are not what their certificate says")
-    return batch

@@ -106,7 +106,7 @@ def _states(job: Job, process: Process, history: History) -> Iterator[str]:
     for node in process.hosted.nodes.values() if process.hosted else ():
         cluster = process.view.nodes[node.node].cluster
         commit = node.commit if isinstance(node, Validator) else node.rounds.log.commit
-        if cluster is None or node.node in job.liars or commit not in at_round or process.reports["bad_message"]:
+        if cluster is None or node.node in job.liars or commit not in at_round:
             continue  # the storage validator's is the ledger's; what is behind a cut never counted
         wanted: dict[bytes, tuple[int, bool]] = {}
         for entity, version, exists in history.writes[: at_round[commit]]:

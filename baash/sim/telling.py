@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from baash.errors import PeerError
+from baash.protocol.committed import split_certificates
 from baash.protocol.events import Persist
 from baash.protocol.messages import Kind, Message, open_message
-from baash.protocol.validator import split_certificates
 from baash.records import COMMIT_RECORD, REJECTION, VOTE, WINDOW, Answer, Decider, Reason
 
 

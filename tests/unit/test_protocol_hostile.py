@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from replicas import chain_of_world, check_nodes
 from worlds import World, encode
 
 from baash.errors import PeerError
@@ -64,6 +65,34 @@ def test_mutated_messages_change_nothing(seed: int) -> None:
     world.run(ticks=300)
     assert world.failed is None
     assert sorted(world.committed_ids()) == sorted(i.tobytes() for i in batch.ids)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_mutated_commits_enter_no_replica(seed: int) -> None:
+    """Before every true COMMITTED message some broken copies of it: each node ends with its part of the chain, no more."""
+    draw = random.Random(seed)
+    world = World(nodes=18, clusters=3, limits=SMALL, seed=seed)
+    broken = 0
+
+    def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray:
+        nonlocal broken
+        if open_message(data).kind is Kind.COMMITTED:
+            for _ in range(draw.randrange(6)):
+                copy = mutated(data, draw)
+                if copy[4:6].tobytes() == data[4:6].tobytes():
+                    world.queue.append((to, MessageReceived(copy)))
+                    broken += 1
+        return data
+
+    world.tamper = tamper
+    world.offer(encode(Operation.CREATE, [f"e{i}" for i in range(900)], payload=b"p" * 20))
+    world.end()
+    world.run(ticks=300)
+    assert world.failed is None and broken > 20
+    held = check_nodes(world.nodes, chain_of_world(world))
+    for node in world.view.nodes:
+        if node.cluster is not None:
+            assert held[node.node] == held[world.view.coordinators[node.cluster].node] > 0
 
 
 @pytest.mark.parametrize("seed", range(8))
