@@ -22,18 +22,19 @@ import numpy as np
 from baash import keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol.committed import check_slot, pad8, split_certificates
+from baash.protocol import round_parts
+from baash.protocol.committed import check_slot, pad8
 from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
 from baash.protocol.messages import Kind, Message, encode, rows
 from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
+from baash.protocol.round_parts import BlocksOf
 from baash.protocol.view import View
-from baash.records import REJECTION, slot_bytes
+from baash.records import slot_bytes
 
 PAUSE_NS = 500_000_000  # before a round that could not be written is tried again
 PATIENCE_NS = 10_000_000_000  # how long storage may refuse before the run ends
 
 Announce = Callable[[Plan, bytes], tuple[Effect, ...]]  # what a coordinator says once a round is committed
-BlocksOf = Callable[[certificates.Certificate], np.ndarray]  # the records (u1) of one of its own windows
 
 
 @dataclass
@@ -173,7 +174,7 @@ class Rounds:
         if message.a == 1:
             self._drained.add(cluster)
             return self.advance(now_ns)
-        part = _part(cluster, message.sections)
+        part = round_parts.opened(cluster, message.sections)
         wrong = self._examine(part)
         if wrong:
             text = (
@@ -191,7 +192,7 @@ class Rounds:
         clusters = rows(message.sections[0], np.dtype("<u4")).tolist()
         if len(message.sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
             raise PeerError("PROPOSE message with the wrong sections")
-        parts = [_part(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
+        parts = [round_parts.opened(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
         for i, part in enumerate(parts):
             wrong = self._examine(part)
             if wrong:
@@ -258,32 +259,12 @@ class Rounds:
 
     def _persist_part(self, current: _Current, *, creates: bool) -> Persist:
         """Our own blocks and certificates; the leader's also holds what a round has one writer for."""
-        at, segment = current.plan, self._segment(current)
-        writes: list[Write] = []
-        for part, records, encoded in zip(at.parts, at.records_offsets, at.certificate_offsets, strict=True):
-            if part.cluster == self.cluster:
-                writes += self._part_writes(segment, part, records, encoded)
-        if self.leads:
-            locator = at.locator
-            writes.append(
-                Write(segment, "block_headers", int(locator["first_block"]) * at.rows.itemsize, _raw(at.rows))
-            )
-            writes.append(Write(segment, "certificates", int(locator["body_offset"]), at.body))
-            first = int(locator["first_rejection"]) * REJECTION.itemsize
-            writes.append(Write(segment, "rejections", first, _raw(at.rejections)))
+        at = current.plan
         self._token += 1
         self._writing = current
         capacity = at.after.cursor.capacity if creates and at.opens_segment else None
-        wanted = tuple(w for w in writes if w.data.nbytes)
-        return Persist(self._token, segment, wanted, creates=capacity, fresh=at.opens_segment)
-
-    def _part_writes(self, segment: int, part: Part, records: tuple[int, ...], encoded: tuple[int, ...]) -> list[Write]:
-        writes = []
-        for offset, at, certificate, raw in zip(records, encoded, part.certificates, part.encoded, strict=True):
-            size = int(certificate.entries["bytes"][: certificate.prefix].sum(dtype=np.uint64))
-            writes.append(Write(segment, "records", offset, self._blocks_of(certificate)[:size]))
-            writes.append(Write(segment, "certificates", at, raw))
-        return writes
+        writes = round_parts.writes(at, self.cluster, self._blocks_of, leads=self.leads)
+        return Persist(self._token, self._segment(current), writes, creates=capacity, fresh=at.opens_segment)
 
     def persisted(self, token: int) -> list[Effect]:
         if token != self._token:
@@ -394,16 +375,3 @@ class Rounds:
 
     def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], b: int = 0) -> Send:
         return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, b, sections))
-
-
-def _part(cluster: int, sections: tuple[np.ndarray, ...] | list[np.ndarray]) -> Part:
-    if len(sections) != 2:
-        raise PeerError("a part of a round with the wrong sections")
-    found = split_certificates(sections[1])
-    if (rows(sections[0], REJECTION)["cluster"] != cluster).any():
-        raise PeerError(f"cluster {cluster} brings rejections of another")
-    return Part(cluster, tuple(c for c, _ in found), tuple(e for _, e in found), rows(sections[0], REJECTION))
-
-
-def _raw(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).view(np.uint8).reshape(-1)
