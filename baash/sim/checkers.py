@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from baash.ledger.audit import audit
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
-from baash.protocol.validator import Validator
+from baash.protocol.validator import WINDOWS_KEPT, Validator
 from baash.records import UNDECIDED_REASONS
 from baash.sim.history import History
 from baash.sim.material import Fate
@@ -87,6 +87,9 @@ def at_end(sim: Simulation) -> list[str]:
             found += job.fleet.network.corrupted
         for process in job.processes:
             found += _states(job, process, history)
+            for node in process.hosted.nodes.values() if process.hosted else ():
+                if isinstance(node, Validator) and node.held > 3 * WINDOWS_KEPT:
+                    found.append(f"node {node.node} of job {job.number} holds {node.held} windows")
     return found[:20]
 
 

@@ -21,8 +21,8 @@ def clean(first: int, seeds: int, **given: object) -> campaign.Result:
 
 
 def test_mixed_seeds() -> None:
-    result = clean(1, 300)
-    assert result.totals["committed"] > 6000 and result.totals["rejected"] > 1000
+    result = clean(1, 200)
+    assert result.totals["committed"] > 4000 and result.totals["rejected"] > 600
     assert len(result.faults) > 30, sorted(result.faults)
 
 
@@ -47,7 +47,6 @@ NAMED = {
     "noise": ("bad_message",),
     "oversized": ("bad_message",),
     "as coordinator": ("bad_message",),
-    "silent": ("vote_timeout", "given_up"),
 }
 
 

@@ -12,12 +12,13 @@ from worlds import MS, World, encode
 
 from baash.ledger.folder import Folder
 from baash.ledger.writer import OffsetWriter
-from baash.protocol.events import Persist, PersistFailed, Write
+from baash.protocol.events import MessageReceived, Persist, PersistFailed, Write
 from baash.protocol.flights import Limits
 from baash.protocol.messages import Kind, open_message
 from baash.protocol.messages import encode as encode_message
 from baash.protocol.plan import Capacity
-from baash.records import Operation, Reason
+from baash.protocol.validator import WINDOWS_KEPT, Validator
+from baash.records import WINDOW, Operation, Reason
 from baash.store import Done, Work, finish
 
 SMALL = Limits(window_transactions=2)
@@ -65,6 +66,31 @@ def test_a_false_list_of_a_window_in_flight_is_not_believed() -> None:
     world.end()
     world.run()
     assert any("WINDOW_MISMATCH" in r.text for r in world.reports)
+
+
+def test_a_flood_of_windows_does_not_fill_a_node() -> None:
+    """A coordinator sends hundreds of windows of one number; a node keeps some, judges none of the others valid, and goes on."""
+    world = World(limits=SMALL)
+
+    def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray:
+        message = open_message(data)
+        if message.kind is Kind.WINDOW and message.sections[6].nbytes and not flooded:
+            flooded.append(to)
+            for i in range(300):
+                sections = [s.copy() for s in message.sections]
+                sections[0].view(WINDOW)[0]["time_ns"] = i + 10
+                more = encode_message(message.kind, message.view, message.sender, message.a, message.b, sections)
+                world.queue.append((to, MessageReceived(more)))
+        return data
+
+    flooded: list[int] = []
+    world.tamper = tamper
+    world.offer(encode(Operation.CREATE, [f"e{i}" for i in range(40)]))
+    world.end()
+    world.run()
+    node = world.nodes[flooded[0]]
+    assert isinstance(node, Validator) and node.held <= 3 * WINDOWS_KEPT
+    assert len(world.committed_ids()) == 40 and world.failed is None
 
 
 class Slow(World):
