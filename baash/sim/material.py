@@ -89,7 +89,7 @@ def record(
 def make(draw: Random, mix: Mix) -> list[Offered]:
     """``mix.transactions`` transactions in the order of the input."""
     made: list[Offered] = []
-    sequence = 0
+    sequence = newest = 0
     hot = [f"hot{i}" for i in range(4)]
     issuers = [source_issuer(f"{NAME}-{i}") for i in range(mix.issuers)]
     for number in range(mix.transactions):
@@ -121,11 +121,12 @@ def make(draw: Random, mix: Mix) -> list[Offered]:
         if draw.random() < mix.conflicting and made:
             sequence -= 1  # perhaps of the same issuer: then one of the two is misconduct
             fate = Fate.OPEN
-            if made[-1].fate is Fate.SURE:
-                made[-1] = Offered(made[-1].record, made[-1].id, Fate.OPEN)
+            doubtful = made[newest].id  # and all its copies
+            made = [Offered(o.record, o.id, Fate.OPEN) if o.id == doubtful and o.fate is Fate.SURE else o for o in made]
         raw = record(operation, entity, sequence, issuer, payload, expected, key)
         if forged:
             raw, fate = raw[:-1] + bytes([raw[-1] ^ 1]), Fate.FORGED
+        newest = len(made)
         made.append(Offered(raw, hashlib.sha256(raw).digest(), fate))
     return made
 
