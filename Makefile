@@ -16,9 +16,10 @@ DEMO := ledger-demo
 TRIALS ?= 10
 CAMPAIGN_SECONDS ?= 1800
 FUZZ_SECONDS ?= 600
+SEEDS ?= 20000
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
 
-.PHONY: help run campaign models test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
+.PHONY: help run campaign models sim sim-long sim-scale test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,15 @@ campaign: .venv/.test ## break ledgers at full size: validators killed, crashes,
 models: .venv/.test ## check the model of fencing completely, and that it fails with a step left out (spin)
 	@command -v spin >/dev/null || { echo "make: the model is checked by spin (Debian: apt-get install spin)" >&2; exit 1; }
 	BAASH_CRASH=full .venv/bin/python $(PYTEST) -s tests/models
+
+sim: .venv/.test ## a thousand made-up worlds in which everything goes wrong (a few minutes)
+	.venv/bin/baash simulate --seeds 1000 --processes 2
+
+sim-long: .venv/.test ## twenty thousand of them (SEEDS=N for others; an hour on two cores)
+	.venv/bin/baash simulate --seeds $(SEEDS) --seed 1 --processes 2
+
+sim-scale: .venv/.test ## what a made-up world costs, from 16 nodes to 10,000
+	.venv/bin/baash simulate --scale
 
 bench-compare: .venv/.test ## the kernels' rates against the stored baseline, as ratios to hashlib (some minutes)
 	.venv/bin/python bench/compare.py || [ $$? = 77 ]

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +18,7 @@ import numpy as np
 
 from baash import kernels, report
 from baash.errors import BaashError, Interrupted, StorageError
+from baash.hosted import Hosted
 from baash.intake import Intake
 from baash.keys import PrivateKey
 from baash.ledger import writer as writers
@@ -26,22 +27,15 @@ from baash.ledger.fetch import Fetcher
 from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.index import building
 from baash.ledger.proofs import checkpoint
-from baash.ledger.reader import Ledger
-from baash.ledger.restore import Restored, restore
 from baash.local import LocalTransport
 from baash.options import RunOptions
 from baash.protocol import view as views
 from baash.protocol import view_record
-from baash.protocol.coordinator import Coordinator
-from baash.protocol.events import LedgerRead, ReadLedger, Reply
 from baash.protocol.messages import Kind, encode
-from baash.protocol.plan import Log, empty_log
-from baash.protocol.validator import COMMITS_KEPT, Validator
+from baash.protocol.plan import Log
 from baash.protocol.view import Host, View
-from baash.protocol.windows import State
-from baash.records import ZERO_HASH
 from baash.service import Actor, Progress, Service
-from baash.session import Opened, open_view, read_state
+from baash.session import Opened, open_view
 from baash.sources import Source
 from baash.store import Store
 from baash.text import json_text
@@ -171,7 +165,6 @@ class Rank:
         self.leads = view.coordinators[0].rank == self.transport.rank
         self.leader_rank = view.coordinators[0].rank
         self.lock: WriterLock | None = opened.lock if opened else None  # held as long as this rank lives
-        self.ids: dict[int, kernels.EntityTable] = {}  # by cluster led here; see ``Restored.ids``
         self.start: Log | None = None
         self.nodes: dict[int, Actor] = {}
         self._drain = drain
@@ -184,8 +177,17 @@ class Rank:
         failure: BaashError | None = None
         begun = time.monotonic()
         try:
-            self.nodes = nodes = self._make_nodes()
-            mine = [n for n in nodes.values() if isinstance(n, Coordinator)]
+            hosted = Hosted(
+                self.options.ledger,
+                self.view,
+                self.transport.rank,
+                self._secrets,
+                self.options.limits(),
+                replica_bytes=self.options.replica_bytes,
+            )
+            self.nodes = nodes = hosted.nodes
+            self.start = hosted.start
+            mine = hosted.coordinators
             if mine:
                 folder = Folder(self.options.ledger)
                 self.lock = self.opened.lock if self.opened else folder.join_lock()
@@ -200,10 +202,10 @@ class Rank:
                 nodes,
                 store=store,
                 intake=intake,
-                read_shared=self._read_shared,
+                read_shared=hosted.read_shared,
                 answer_reads=lambda c, asked: fetcher.answer(c.state.table, c.replica, asked.entities),
-                known=self._known,
-                learned=self._learned,
+                known=hosted.known,
+                learned=hosted.learned,
                 drain_requested=self._drain,
                 progress=self.progress if self.leads else lambda event, fields: None,
             )
@@ -237,68 +239,6 @@ class Rank:
 
         limit: AbstractContextManager[None] = world.time_limit(world.START_S, "a segment could not be opened together")
         return limit
-
-    def _make_nodes(self) -> dict[int, Actor]:
-        nodes: dict[int, Actor] = {}
-        keep = self.options.replica_bytes
-        read: dict[int, tuple[Restored, Log]] = {}
-        for node in self.view.nodes:
-            secret = self._secrets.get(node.key)
-            if secret is None or node.rank != self.transport.rank:
-                continue
-            if node.cluster is None:
-                empty = State(kernels.EntityTable(), kernels.ReplayTable(self.view.parameters.replay_width))
-                nodes[node.node] = Validator(
-                    self.view, node.node, secret, empty, empty_log(len(self.view.coordinators)), storage=True
-                )
-                continue
-            if node.cluster not in read:
-                read[node.cluster] = read_state(self.options.ledger, self.view, node.cluster)
-            restored, log = read[node.cluster]
-            state = State(restored.entities, restored.replay).copy()
-            if node.role == "coordinator":
-                nodes[node.node] = Coordinator(
-                    self.view, node.cluster, secret, state, log, self.options.limits(), replica_bytes=keep
-                )
-                self.ids[node.cluster] = restored.ids
-                self.start = log
-            else:
-                nodes[node.node] = Validator(self.view, node.node, secret, state, log, replica_bytes=keep)
-        return nodes
-
-    # -- what the loop asks -----------------------------------------------------------------------------------------
-
-    def _known(self, cluster: int, ids: np.ndarray) -> np.ndarray:
-        """What the ledger says of ids: 0 nothing, 1 committed, 0x100 + reason rejected."""
-        what, found, value = self.ids[cluster].lookup(np.ascontiguousarray(ids[:, :16]))
-        known = np.where(what == 2, np.uint64(0x100) + value, what)
-        return np.where(found, known, np.uint64(0)).astype(np.uint16)
-
-    def _learned(self, cluster: int, reply: Reply) -> None:
-        table = self.ids[cluster]
-        for batch, first in reply.committed:
-            ones = np.ones(len(batch), dtype=np.uint64)
-            numbers = np.uint64(first) + np.arange(len(batch), dtype=np.uint64)
-            table.upsert(np.ascontiguousarray(batch.ids[:, :16]), ones, ones.astype(bool), numbers)
-        rows = reply.rejections
-        if len(rows):
-            keys = np.ascontiguousarray(rows["id"][:, :16])
-            new = ~table.lookup(keys)[1]
-            twos = np.full(int(new.sum()), 2, dtype=np.uint64)
-            table.upsert(keys[new], twos, twos.astype(bool), rows["reason"][new].astype(np.uint64))
-
-    def _read_shared(self, asked: ReadLedger) -> LedgerRead:
-        """The storage validator's look at the shared ledger: all of it, as anyone would read it."""
-        shards = self.view.cluster_of_shard == np.uint32(asked.cluster)
-        with Ledger(self.options.ledger, scan=True) as ledger:
-            restored = restore(ledger, shards, self.view.parameters.replay_width)
-            windows, last = 0, ZERO_HASH
-            if len(ledger.rounds) and ledger.rounds[-1].view.view == self.view.view:
-                row = ledger.rounds[-1].body().clusters[asked.cluster]
-                windows, last = int(row["number"]), row["window"].tobytes()
-            rounds: Sequence[Any] = ledger.rounds[-COMMITS_KEPT:]
-            commits = (ZERO_HASH, *(r.hash for r in rounds))
-        return LedgerRead(asked.token, State(restored.entities, restored.replay), windows, last, commits)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

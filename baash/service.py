@@ -44,7 +44,7 @@ from baash.protocol.events import (
 from baash.protocol.messages import HEAD
 from baash.protocol.validator import Validator
 from baash.protocol.view import View
-from baash.store import Done, Store
+from baash.store import Done, Storing
 
 Actor = Coordinator | Validator
 TICK_NS = 20_000_000
@@ -138,7 +138,7 @@ class Service:
         view: View,
         nodes: Mapping[int, Actor],
         *,
-        store: Store | None,
+        store: Storing | None,
         intake: Intake | None,
         read_shared: ReadShared | None = None,
         answer_reads: AnswerReads | None = None,
@@ -159,7 +159,7 @@ class Service:
         self._known = known
         self._learned, self._drain_requested = learned, drain_requested
         self._progress, self._clock = progress, clock or steady_clock()
-        self._rank_of = {n.node: n.rank for n in view.nodes}
+        self._rank_of = view.rank_of
         self._coordinators: dict[int, Coordinator] = {
             n.cluster: n for n in self.nodes.values() if isinstance(n, Coordinator)
         }
@@ -174,15 +174,23 @@ class Service:
     def run(self) -> None:
         """Until every node here has stopped. Raises the BaashError a node fails with."""
         while self._running:
-            moved = self._receive()
-            moved |= self._collect()
-            moved |= self._feed()
-            moved |= self._deliver()
-            self._tick()
-            if not moved and not self._ready and self._running:
+            if not self.step() and self._running:
                 busy = any(c.busy for c in self._coordinators.values())
                 writing = self._store is not None and self._store.pending
                 self._transport.wait(0.0005 if writing else 0.005, busy and not writing)
+
+    @property
+    def running(self) -> bool:
+        return bool(self._running)
+
+    def step(self) -> bool:
+        """Once round the loop, without waiting; False when there was nothing to do. The simulator turns it by its clock."""
+        moved = self._receive()
+        moved |= self._collect()
+        moved |= self._feed()
+        moved |= self._deliver()
+        self._tick()
+        return moved or bool(self._ready)
 
     def _now(self) -> int:
         return self._clock()

@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from baash.ledger.restore import Restored, restore
 from baash.protocol import view as views
 from baash.protocol.plan import Log
 from baash.protocol.view import Host, Parameters, Predecessor, View
+
+Flush = Callable[[Path], None]  # makes durable what anybody has written into a file
 
 
 @dataclass
@@ -75,33 +77,66 @@ def open_view(
     notes = [lock.note] if lock.note else []
     try:
         key = _key_of(folder) if folder.views() else None
-        number = folder.claim_next({**started_by(), "time_ns": time.time_ns()})
-        predecessor = _cut(folder)
-        if predecessor is not None and predecessor.view > number:
-            raise LedgerFenced(
-                f"view {predecessor.view} of {path} was published by somebody else while this run began as view {number}; "
-                "see who writes there with: baash verify"
-            )
-        if key is None:  # whoever has published a view since has made the ledger
-            key = keyring.generate() if predecessor is None else _key_of(folder)
-        view = views.form(
-            view=number,
-            ledger=key.public,
-            predecessor=predecessor,
-            hosts=hosts,
-            clusters=clusters,
-            parameters=parameters,
-            seed=seed,
-            time_ns=time.time_ns(),
-            started_by=started_by(),
-        )
-        signatures = {"ledger": view.sign(key)}
-        folder.publish(view, signatures)
+
+        def key_for(predecessor: Predecessor | None) -> keys.PrivateKey:
+            if key is not None:
+                return key
+            return keyring.generate() if predecessor is None else _key_of(folder)  # somebody has made the ledger since
+
+        steps = begin_view(folder, key_for, hosts, clusters, parameters, seed, time.time_ns, started_by())
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                view, signatures = end.value
+                break
         lock.share()
     except BaseException:
         lock.release()
         raise
     return Opened(folder, view, view.encode(signatures), lock, notes)
+
+
+def begin_view(
+    folder: Folder,
+    key_for: Callable[[Predecessor | None], keys.PrivateKey],
+    hosts: Sequence[Host],
+    clusters: int,
+    parameters: Parameters,
+    seed: int,
+    clock: Callable[[], int],
+    info: dict[str, Any],
+    flush: Flush | None = None,
+) -> Generator[None, None, tuple[View, dict[str, bytes]]]:
+    """Claim, cut, form, publish, in this order: what fencing rests on (``ledger/folder.py``).
+
+    Pauses between the steps, where anybody may come between; the simulator sees to it that somebody does. ``key_for``: the
+    ledger's key, by the predecessor. LedgerFenced if somebody who claimed later has published already.
+    """
+    number = folder.claim_next({**info, "time_ns": clock()})
+    yield
+    predecessor = cut(folder, flush)
+    if predecessor is not None and predecessor.view > number:
+        raise LedgerFenced(
+            f"view {predecessor.view} of {folder.path} was published by somebody else while this run began as view {number}; "
+            "see who writes there with: baash verify"
+        )
+    key = key_for(predecessor)
+    yield
+    view = views.form(
+        view=number,
+        ledger=key.public,
+        predecessor=predecessor,
+        hosts=hosts,
+        clusters=clusters,
+        parameters=parameters,
+        seed=seed,
+        time_ns=clock(),
+        started_by=info,
+    )
+    signatures = {"ledger": view.sign(key)}
+    folder.publish(view, signatures)
+    return view, signatures
 
 
 def _refuse_orphans(folder: Folder) -> None:
@@ -125,28 +160,32 @@ def _key_of(folder: Folder) -> keys.PrivateKey:
             raise KeyNotFound(f"{folder.path} can be read and verified, but not continued: {error}") from error
 
 
-def _cut(folder: Folder) -> Predecessor | None:
+def cut(folder: Folder, flush: Flush | None = None) -> Predecessor | None:
     """The highest published view and its last commit record, as it is stored: its writer may not have flushed it yet, or
     have failed to, and then it must not be taken for one that will be there tomorrow."""
     if not folder.views():
         return None
-    read = _last_record(folder)
+    read = _last_record(folder, flush)
     while read[1] is not None:
-        stored = _last_record(folder)
+        stored = _last_record(folder, flush)
         if stored == read:
             break
         read = stored
     return Predecessor(*read)
 
 
-def _last_record(folder: Folder) -> tuple[int, bytes | None]:
+def _last_record(folder: Folder, flush: Flush | None) -> tuple[int, bytes | None]:
     """The highest published view and its last slot, if it has one; all of it is durable when this returns."""
     with Ledger(folder.path, scan=True) as ledger:  # where a view is cut rests on the ledger alone
         newest = ledger.epochs[-1].view.view
         if not len(ledger.rounds) or ledger.rounds[-1].view.view != newest:
             return newest, None
-        slot = ledger.rounds[-1].raw.tobytes()
-        ledger.flush()
+        last = ledger.rounds[-1]
+        slot = last.raw.tobytes()
+        if flush is None:
+            ledger.flush()
+        else:
+            flush(last.file.layout.path)
         return newest, slot
 
 

@@ -1,8 +1,9 @@
-"""The store of one rank: does what ``Persist`` says, in order, in a thread of its own, and says how it went.
+"""The store of one rank: does what ``Persist`` says, in order, and says how it went.
 
-It decides nothing: which bytes go where was planned by the protocol, how they get there is the ledger's writer. The
-thread makes no MPI call: a writer that needs MPI (``mpio``) is driven from the loop's own thread instead, one write at a
-time, so that what is to be said after one write is said before the next may wait for other ranks.
+It decides nothing: which bytes go where was planned by the protocol, how they get there is the ledger's writer. ``Work`` is
+what is done, step by step; ``Store`` does it in a thread of its own. The thread makes no MPI call: a writer that needs MPI
+(``mpio``) is driven from the loop's own thread instead, one write at a time, so that what is to be said after one write is
+said before the next may wait for other ranks. The simulator drives the steps by its own clock.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from baash.errors import LedgerError
 from baash.ledger.folder import Folder
@@ -30,8 +32,17 @@ class Done:
     fenced: bool = False
 
 
-class Store:
-    """``submit`` never blocks, ``finished`` gives what is done since the last call.
+class Storing(Protocol):
+    """What the loop needs of a store: ``submit`` never blocks, ``finished`` gives what is done since the last call."""
+
+    @property
+    def pending(self) -> int: ...
+    def submit(self, node: int, persist: Persist) -> None: ...
+    def finished(self) -> list[Done]: ...
+
+
+class Work:
+    """What one rank does to its ledger, a ``Persist`` at a time.
 
     ``together``: a time limit round what all leading ranks do together (opening a segment under ``mpio``).
     """
@@ -43,84 +54,27 @@ class Store:
         writer: Writer,
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self._together = together
-        self._waiting: deque[tuple[int, Persist]] = deque()
-        self._folder, self._view, self._writer = folder, view, writer
-        self._work: queue.SimpleQueue[tuple[int, Persist] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
-        self._pending = 0
+        self.writer = writer
+        self._folder, self._view, self._together = folder, view, together
         self._broken = ""  # once a commit record's flush failed nothing may be written any more
-        self._bug: BaseException | None = None
-        self._thread: threading.Thread | None = None
-        self._inline = writer.name == "mpio"
-        if not self._inline:
-            self._thread = threading.Thread(target=self._run, name="baash-store", daemon=True)
-            self._thread.start()
 
-    @property
-    def pending(self) -> int:
-        return self._pending
-
-    @property
-    def name(self) -> str:
-        """Of the writer: ``offset`` or ``mpio``."""
-        return self._writer.name
-
-    @property
-    def notes(self) -> list[str]:
-        return self._writer.notes
-
-    def submit(self, node: int, persist: Persist) -> None:
-        self._pending += 1
-        if self._inline:
-            self._waiting.append((node, persist))
-        else:
-            self._work.put((node, persist))
-
-    def finished(self) -> list[Done]:
-        found = []
-        if self._waiting:
-            self._done.put(self._perform(*self._waiting.popleft()))
-        if self._bug is not None:
-            raise self._bug
-        while True:
-            try:
-                found.append(self._done.get_nowait())
-            except queue.Empty:
-                self._pending -= len(found)
-                return found
-
-    def close(self, *, orderly: bool) -> None:
-        """Let go of the segments; ``orderly`` when every rank is alive and calls this too."""
-        if self._thread is not None:
-            self._work.put(None)
-            self._thread.join()
-        if orderly:
-            self._writer.close_all()
-        else:
-            self._writer.release()
-
-    def _run(self) -> None:
-        while (item := self._work.get()) is not None:
-            try:
-                self._done.put(self._perform(*item))
-            except BaseException as error:  # a bug, or no memory: the loop's thread ends the process with it
-                self._bug = error
-                return
-
-    def _perform(self, node: int, persist: Persist) -> Done:
+    def steps(self, node: int, persist: Persist) -> Generator[None, None, Done]:
+        """Do it; pauses between the steps, wherever a process may be stopped or a newer claim may come."""
         try:
             if self._broken:
                 return Done(node, persist, self._broken)
             if persist.creates is not None:
                 self._create(persist)
+                yield
             if persist.writes or persist.creates is None:  # who writes nothing in this round opens the segment too
                 with self._together():
-                    self._writer.open_all(persist.segment)
+                    self.writer.open_all(persist.segment)
             for write in persist.writes:
-                self._writer.write(write.segment, write.data_set, write.offset, write.data)
+                self.writer.write(write.segment, write.data_set, write.offset, write.data)
+                yield
             if persist.writes:
-                self._writer.flush(persist.segment)
+                self.writer.flush(persist.segment)
+                yield
         except (LedgerError, OSError) as error:
             return self._failed(node, persist, str(error))
         if persist.commits:
@@ -155,6 +109,90 @@ class Store:
         assert persist.creates is not None
         path = self._folder.segment_path(self._view, persist.segment)
         if path.exists():
-            self._writer.release()
+            self.writer.release()
             path.unlink()
-        self._writer.create(persist.segment, persist.creates)
+        self.writer.create(persist.segment, persist.creates)
+
+
+def finish(steps: Generator[None, None, Done]) -> Done:
+    """Take all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            done: Done = end.value
+            return done
+
+
+class Store:
+    """Work done in a thread, or for ``mpio`` in the loop's own."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        view: int,
+        writer: Writer,
+        together: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._work = Work(folder, view, writer, together)
+        self._waiting: deque[tuple[int, Persist]] = deque()
+        self._tasks: queue.SimpleQueue[tuple[int, Persist] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._pending = 0
+        self._bug: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._inline = writer.name == "mpio"
+        if not self._inline:
+            self._thread = threading.Thread(target=self._run, name="baash-store", daemon=True)
+            self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        return self._pending
+
+    @property
+    def name(self) -> str:
+        """Of the writer: ``offset`` or ``mpio``."""
+        return self._work.writer.name
+
+    @property
+    def notes(self) -> list[str]:
+        return self._work.writer.notes
+
+    def submit(self, node: int, persist: Persist) -> None:
+        self._pending += 1
+        if self._inline:
+            self._waiting.append((node, persist))
+        else:
+            self._tasks.put((node, persist))
+
+    def finished(self) -> list[Done]:
+        found = []
+        if self._waiting:
+            self._done.put(finish(self._work.steps(*self._waiting.popleft())))
+        if self._bug is not None:
+            raise self._bug
+        while True:
+            try:
+                found.append(self._done.get_nowait())
+            except queue.Empty:
+                self._pending -= len(found)
+                return found
+
+    def close(self, *, orderly: bool) -> None:
+        """Let go of the segments; ``orderly`` when every rank is alive and calls this too."""
+        if self._thread is not None:
+            self._tasks.put(None)
+            self._thread.join()
+        if orderly:
+            self._work.writer.close_all()
+        else:
+            self._work.writer.release()
+
+    def _run(self) -> None:
+        while (item := self._tasks.get()) is not None:
+            try:
+                self._done.put(finish(self._work.steps(*item)))
+            except BaseException as error:  # a bug, or no memory: the loop's thread ends the process with it
+                self._bug = error
+                return

@@ -33,6 +33,7 @@ def app() -> typer.Typer:
         record,
         repair,
         run,
+        simulate,
         verify,
     )
 
@@ -58,6 +59,7 @@ def app() -> typer.Typer:
         ("checkpoint", checkpoint.checkpoint),
         ("cosign", cosign.cosign),
         ("info", info.info),
+        ("simulate", simulate.simulate),
     ):
         verbs.command(name)(_until_unread(function))
     verbs.callback(help=verbs.info.help)(_options)

@@ -38,7 +38,7 @@ class EntityTable:
     before, half as large, for the next 9 % of new entities (137 bytes an entity at most).
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
+    def __init__(self, capacity: int = 16) -> None:
         """Room for ``capacity`` entries before it first grows."""
         self._entries: U8 = _entries(power_of_two(max(capacity, 4) * 10 // 7 + 1))
         self._old: U8 | None = None
@@ -136,7 +136,6 @@ class ReplayTable:
         self._piece_bits = max(4, 20 - width.bit_length())
         self._pieces: list[U8] = []
         self._places: U8 = np.zeros(0, dtype=np.uint64)
-        self._add_piece()
 
     def _add_piece(self) -> None:
         self._pieces.append(np.zeros((1 << self._piece_bits, self.width // 64), dtype=np.uint64))
@@ -204,6 +203,10 @@ class ReplayTable:
         other = ReplayTable.__new__(ReplayTable)
         other.width, other._rows, other._piece_bits = self.width, self._rows, self._piece_bits
         other._issuers, other._slots = self._issuers.copy(), self._slots.copy()
-        other._pieces = [piece.copy() for piece in self._pieces]
+        other._pieces = [np.zeros_like(piece) for piece in self._pieces]
+        used = self._rows
+        for mine, theirs in zip(self._pieces, other._pieces, strict=True):  # rows not in use stay untouched: no memory
+            theirs[:used] = mine[:used]
+            used = max(0, used - len(mine))
         other._places = np.array([piece.ctypes.data for piece in other._pieces], dtype=np.uint64)
         return other

@@ -37,7 +37,7 @@ class Kind(IntEnum):
     VOTE = 2  # window number, 0; vote
     OFFER = 3  # 0 a part, 1 nothing more will come; rejections, certificates
     PROPOSE = 4  # round, time; clusters, then for each its rejections, certificates
-    READY = 5  # round, 1 well or 0 failed; signature or reason
+    READY = 5  # round, time of its proposal; signature, and if there is none the reason
     RECORDED = 6  # round, 0; slot: to the other coordinators
     COMMITTED = 7  # round, 0; slot, body, first transactions, numbers the node lacks, certificates, records it lacks,
     # hashes of other clusters' blocks
@@ -50,7 +50,7 @@ SECTIONS: dict[Kind, int | None] = {  # None: any number from 1
     Kind.VOTE: 1,
     Kind.OFFER: 2,
     Kind.PROPOSE: None,
-    Kind.READY: 1,
+    Kind.READY: 2,
     Kind.RECORDED: 1,
     Kind.COMMITTED: 7,
     Kind.ABORT: 1,

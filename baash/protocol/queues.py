@@ -71,10 +71,14 @@ class Queues:
         batch, known = event.batch, event.known
         seen = self._seen.check(batch.info["issuer"], batch.info["sequence"])
         fresh = (known == 0) & (seen == 0)
+        again = _again(batch.info, fresh)
         self.duplicates += int(np.count_nonzero(known))
-        if not fresh.all():
-            self._answer_replays(batch, np.flatnonzero((known == 0) & (seen != 0)), seen, in_flight)
-            batch = batch.select(fresh)
+        self._take_in(batch.select(fresh & ~again), now_ns)
+        doubtful = np.flatnonzero(((known == 0) & (seen != 0)) | again)
+        if len(doubtful):  # what came first is taken in: a second one in the same batch finds it there
+            self._answer_replays(batch, doubtful, seen, in_flight)
+
+    def _take_in(self, batch: Batch, now_ns: int) -> None:
         if not len(batch):
             return
         self._seen.mark(batch.info["issuer"], batch.info["sequence"])
@@ -84,7 +88,8 @@ class Queues:
             keep = np.ones(len(batch), dtype=bool)
             keep[forged] = False
             batch = batch.select(keep)
-        self._admit(Lot(batch, np.full(len(batch), now_ns, dtype=np.int64)))
+        if len(batch):
+            self._admit(Lot(batch, np.full(len(batch), now_ns, dtype=np.int64)))
 
     def _answer_replays(self, batch: Batch, doubtful: np.ndarray, seen: np.ndarray, in_flight: Iterable[Batch]) -> None:
         """The pair was taken in before, the ledger does not know the id: undecided yet, too old, or misconduct."""
@@ -196,6 +201,20 @@ class Queues:
         """The smallest number that is queued or waits."""
         lots = (*self.queue, *self.pending)
         return min((int(x.batch.info["sequence"].min()) for x in lots), default=None)
+
+
+def _again(info: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """bool (n): which fresh ones have the pair of an earlier one of this batch. A source in order has none."""
+    again = np.zeros(len(info), dtype=bool)
+    issuer, sequence = info["issuer"], info["sequence"]
+    if len(info) < 2 or ((sequence[1:] > sequence[:-1]).all() and (issuer == issuer[0]).all()):
+        return again
+    chosen = np.flatnonzero(fresh)
+    pairs = np.ascontiguousarray(np.concatenate([issuer, sequence[:, None].view(np.uint8)], axis=1)[chosen])
+    first = np.unique(pairs.view("V24")[:, 0], return_index=True)[1]
+    again[chosen] = True
+    again[chosen[first]] = False
+    return again
 
 
 def _keys(entities: np.ndarray) -> np.ndarray:

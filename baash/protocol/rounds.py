@@ -7,10 +7,9 @@ have signed, the leader writes the record, flushes, looks for newer claims, and 
 
   offering → proposed → written → ready → recorded → committed
 
-A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause. Who still
-writes for the failed round offers again when that write has ended, and the next try waits for all whose parts it held: places
-may shift between two tries, and a late write of the first would land in what another wrote for the second. A failed flush
-of the record itself ends the view, for nobody knows whether it is durable.
+A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause, and when
+everybody has answered the proposal that failed. For who has not may still be writing, and in the next proposal the same place may be
+another's. A failed flush of the record itself ends the view, for nobody knows whether it is durable.
 """
 
 from __future__ import annotations
@@ -23,18 +22,19 @@ import numpy as np
 from baash import keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol.committed import check_slot, pad8, split_certificates
+from baash.protocol import round_parts
+from baash.protocol.committed import check_slot, pad8
 from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
 from baash.protocol.messages import Kind, Message, encode, rows
-from baash.protocol.plan import SEGMENT_BYTES, Log, Part, Plan, encode_slot, plan
+from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
+from baash.protocol.round_parts import BlocksOf
 from baash.protocol.view import View
-from baash.records import REJECTION, slot_bytes
+from baash.records import slot_bytes
 
 PAUSE_NS = 500_000_000  # before a round that could not be written is tried again
 PATIENCE_NS = 10_000_000_000  # how long storage may refuse before the run ends
 
 Announce = Callable[[Plan, bytes], tuple[Effect, ...]]  # what a coordinator says once a round is committed
-BlocksOf = Callable[[certificates.Certificate], np.ndarray]  # the records (u1) of one of its own windows
 
 
 @dataclass
@@ -42,6 +42,7 @@ class _Current:
     """The round under way."""
 
     plan: Plan
+    time_ns: int  # of its proposal: by this a proposal and its answers are known
     written: bool = False
     recording: bool = False
     failed: str = ""
@@ -58,7 +59,7 @@ class Rounds:
         log: Log,
         announce: Announce,
         blocks_of: BlocksOf,
-        segment_bytes: int = SEGMENT_BYTES,
+        segment_bytes: int,
     ) -> None:
         self.view, self.cluster, self.log = view, cluster, log
         self.node = view.coordinators[cluster].node
@@ -71,10 +72,10 @@ class Rounds:
         self._drained: set[int] = set()
         self._current: _Current | None = None
         self._ready: dict[int, bytes] = {}
+        self._proposed_ns = 0  # when the newest proposal was made
+        self._owing: set[int] = set()  # who has not answered the newest proposal
+        self._writing: _Current | None = None  # the round, perhaps given up since, that we are writing our part of
         self._token = 0
-        self._writing = 0  # token of our own part's write, while it is under way
-        self._owed: set[int] = set()  # clusters whose parts a failed round held, and that have to offer them again
-        self._aborted = False  # our part is to be offered again when its write has ended
         self._slot = b""
         self._retry_ns: int | None = None
         self._first_failure_ns: int | None = None
@@ -111,10 +112,9 @@ class Rounds:
             return []
         if self._retry_ns is not None and now_ns < self._retry_ns:
             return []
-        if self._writing or not self._owed <= set(self._offers):
+        if self._owing or self._writing is not None:
             return []
         self._retry_ns = None
-        self._owed = set()
         if self._offers:
             return self._begin(now_ns)
         if len(self._drained) == len(self.view.coordinators):
@@ -127,11 +127,12 @@ class Rounds:
         parts = [self._offers[c] for c in sorted(self._offers)]
         self._offers = {}
         self._ready = {}
-        current = _Current(plan(self.view, self.log, parts, now_ns, self._segment_bytes))
-        self._current = current
+        current = _Current(plan(self.view, self.log, parts, now_ns, self._segment_bytes), now_ns)
+        self._current, self._proposed_ns = current, now_ns
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
         if not others:
             return [self._persist_part(current, creates=True)]
+        self._owing = set(others)
         sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
         for part in parts:
             sections += [part.rejections.tobytes(), pad8(part.encoded)]
@@ -173,7 +174,7 @@ class Rounds:
         if message.a == 1:
             self._drained.add(cluster)
             return self.advance(now_ns)
-        part = _part(cluster, message.sections)
+        part = round_parts.opened(cluster, message.sections)
         wrong = self._examine(part)
         if wrong:
             text = (
@@ -186,18 +187,20 @@ class Rounds:
     def _propose(self, message: Message) -> list[Effect]:
         if message.a != self.log.round:
             raise PeerError(f"a proposal of round {message.a}, {self.log.round} expected")
+        if self._current is not None or self._writing is not None:
+            raise PeerError(f"another proposal of round {message.a} before the first was given up and written")
         clusters = rows(message.sections[0], np.dtype("<u4")).tolist()
         if len(message.sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
             raise PeerError("PROPOSE message with the wrong sections")
-        parts = [_part(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
+        parts = [round_parts.opened(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
         for i, part in enumerate(parts):
             wrong = self._examine(part)
             if wrong:
                 text = f"round {message.a}: node {self.node} refuses what cluster {part.cluster} brings: {wrong}"
-                return [self._to_leader(Kind.READY, message.a, [text.encode()], well=0)]
+                return [self._ready_message(message.b, reason=text)]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
-        self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes))
+        self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes), message.b)
         return [self._persist_part(self._current, creates=False)]
 
     def _examine(self, part: Part) -> str | None:
@@ -224,17 +227,17 @@ class Rounds:
         return None
 
     def _on_ready(self, message: Message, now_ns: int) -> list[Effect]:
-        current = self._current
-        if current is None or message.a != self.log.round or current.recording:
+        current, node = self._current, self.view.coordinators[self._cluster_of(message.sender)]
+        if message.b == self._proposed_ns:
+            self._owing.discard(node.node)
+        if current is None or (message.a, message.b) != (self.log.round, current.time_ns) or current.recording:
             return []
-        cluster = self._cluster_of(message.sender)
-        content = message.sections[0].tobytes()
-        if message.b == 0:
-            return self._fail_round(content.decode(errors="replace"), now_ns)
-        node = self.view.coordinators[cluster]
-        if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, content):
+        signature, reason = (section.tobytes() for section in message.sections)
+        if reason:
+            return self._fail_round(reason.decode(errors="replace"), now_ns)
+        if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, signature):
             return self._fail_round(f"node {node.node} signed another commit record", now_ns)
-        self._ready[node.node] = content
+        self._ready[node.node] = signature
         return self._record()
 
     def _on_recorded(self, message: Message) -> list[Effect]:
@@ -256,48 +259,34 @@ class Rounds:
 
     def _persist_part(self, current: _Current, *, creates: bool) -> Persist:
         """Our own blocks and certificates; the leader's also holds what a round has one writer for."""
-        at, segment = current.plan, self._segment(current)
-        writes: list[Write] = []
-        for part, records, encoded in zip(at.parts, at.records_offsets, at.certificate_offsets, strict=True):
-            if part.cluster == self.cluster:
-                writes += self._part_writes(segment, part, records, encoded)
-        if self.leads:
-            locator = at.locator
-            writes.append(
-                Write(segment, "block_headers", int(locator["first_block"]) * at.rows.itemsize, _raw(at.rows))
-            )
-            writes.append(Write(segment, "certificates", int(locator["body_offset"]), at.body))
-            first = int(locator["first_rejection"]) * REJECTION.itemsize
-            writes.append(Write(segment, "rejections", first, _raw(at.rejections)))
+        at = current.plan
         self._token += 1
-        self._writing, self._aborted = self._token, False
+        self._writing = current
         capacity = at.after.cursor.capacity if creates and at.opens_segment else None
-        return Persist(self._token, segment, tuple(w for w in writes if w.data.nbytes), creates=capacity)
-
-    def _part_writes(self, segment: int, part: Part, records: tuple[int, ...], encoded: tuple[int, ...]) -> list[Write]:
-        writes = []
-        for offset, at, certificate, raw in zip(records, encoded, part.certificates, part.encoded, strict=True):
-            size = int(certificate.entries["bytes"][: certificate.prefix].sum(dtype=np.uint64))
-            writes.append(Write(segment, "records", offset, self._blocks_of(certificate)[:size]))
-            writes.append(Write(segment, "certificates", at, raw))
-        return writes
+        writes = round_parts.writes(at, self.cluster, self._blocks_of, leads=self.leads)
+        return Persist(self._token, self._segment(current), writes, creates=capacity)
 
     def persisted(self, token: int) -> list[Effect]:
-        if self._ended(token):
-            return self._offer_again()
-        current = self._current
-        if current is None or token != self._token:
+        if token != self._token:
             return []
-        if current.recording:
-            plan, slot = current.plan, self._slot
-            self._finish(plan, slot)
+        current, written, self._writing = self._current, self._writing, None
+        if current is not None and current.recording:
+            self._finish(current.plan, self._slot)
             return []
+        if written is None or written is not current:
+            return self._given_up(written)
         current.written = True
         signature = self._key.sign(keys.Context.COMMIT, current.plan.record)
         if self.leads:
             self._ready[self.node] = signature
             return self._record()
-        return [self._to_leader(Kind.READY, self.log.round, [signature], well=1)]
+        return [self._ready_message(current.time_ns, signature)]
+
+    def _given_up(self, written: _Current | None) -> list[Effect]:
+        """A part is written, or not, of a round that was given up meanwhile: the leader may use its place again."""
+        if written is None or self.leads:
+            return []
+        return [self._ready_message(written.time_ns, reason="it was given up")]
 
     def _record(self) -> list[Effect]:
         """All have written and signed: the commit record."""
@@ -332,11 +321,12 @@ class Rounds:
         current = self._current
         if event.fenced:
             return [Fail("LedgerFenced", event.reason)]
-        if self._ended(event.token):
-            return self._offer_again()
-        if current is None or event.token not in (0, self._token):
+        if event.token == 0 and current is not None:  # no segment: the proposal was never sent
+            self._owing.clear()
+            return self._fail_round(event.reason, now_ns)
+        if event.token != self._token:
             return []
-        if current.recording:
+        if current is not None and current.recording:
             return [
                 Fail(
                     "StorageError",
@@ -344,9 +334,12 @@ class Rounds:
                     "whether it is durable, so this view ends here; run again to continue from what the ledger holds",
                 )
             ]
+        written, self._writing = self._writing, None
+        if written is None or written is not current:
+            return self._given_up(written)
         if self.leads:
             return self._fail_round(event.reason, now_ns)
-        return [self._to_leader(Kind.READY, self.log.round, [event.reason.encode()], well=0)]
+        return [self._ready_message(current.time_ns, reason=event.reason)]
 
     def _fail_round(self, reason: str, now_ns: int) -> list[Effect]:
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
@@ -358,8 +351,6 @@ class Rounds:
 
     def _abort(self, reason: str, now_ns: int) -> list[Effect]:
         """The round fails whole; what it held is offered again after a pause, or the run ends."""
-        if self.leads and self._current is not None:
-            self._owed = {part.cluster for part in self._current.plan.parts}
         self._current = None
         self._ready = {}
         if self._first_failure_ns is None:
@@ -371,37 +362,16 @@ class Rounds:
         ]
         if self.leads:
             self._retry_ns = now_ns + PAUSE_NS
-        self._aborted = True
-        return effects if self._writing else effects + self._offer_again()
+            if self.offered is not None:
+                self._offers[self.cluster] = self.offered
+        elif self.offered is not None:
+            part = self.offered
+            effects.append(self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)]))
+        return effects
 
-    def _ended(self, token: int) -> bool:
-        """A write has ended, well or not: whether it was the part of a round that has failed since."""
-        if token == self._writing:
-            self._writing = 0
-        return self._aborted and not self._writing
+    def _ready_message(self, proposed_ns: int, signature: bytes = b"", reason: str = "") -> Send:
+        """Our answer to a proposal: written and signed, or why not."""
+        return self._to_leader(Kind.READY, self.log.round, [signature, reason.encode()], proposed_ns)
 
-    def _offer_again(self) -> list[Effect]:
-        self._aborted = False
-        part = self.offered
-        if part is None:
-            return []
-        if self.leads:
-            self._offers[self.cluster] = part
-            return []
-        return [self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)])]
-
-    def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], *, well: int = 0) -> Send:
-        return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, well, sections))
-
-
-def _part(cluster: int, sections: tuple[np.ndarray, ...] | list[np.ndarray]) -> Part:
-    if len(sections) != 2:
-        raise PeerError("a part of a round with the wrong sections")
-    found = split_certificates(sections[1])
-    if (rows(sections[0], REJECTION)["cluster"] != cluster).any():
-        raise PeerError(f"cluster {cluster} brings rejections of another")
-    return Part(cluster, tuple(c for c, _ in found), tuple(e for _, e in found), rows(sections[0], REJECTION))
-
-
-def _raw(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+    def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], b: int = 0) -> Send:
+        return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, b, sections))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,7 +40,7 @@ from baash.protocol.messages import Kind, Message, encode, open_message, rows
 from baash.protocol.plan import Log, window_rows
 from baash.protocol.replica import REPLICA_BYTES, Replica
 from baash.protocol.view import View
-from baash.protocol.windows import U8, Delta, Received, State, Verdict, judge, received
+from baash.protocol.windows import U8, Delta, Received, State, Verdict, entities_digest, judge, received
 from baash.records import (
     BLOCK_ROW,
     COMMIT_RECORD,
@@ -48,6 +49,8 @@ from baash.records import (
     Reason,
 )
 
+T = TypeVar("T")
+WINDOWS_KEPT = 64  # that are not committed; more of one cluster are never in flight, whatever a coordinator sends
 COMMITS_KEPT = 1024  # a window built on an older record than these gets the answer "behind"
 
 
@@ -59,6 +62,17 @@ class Chain:
     last: bytes = ZERO_HASH
     hashes: dict[int, bytes] = field(default_factory=dict)
     entities: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def lists(self, number: int, row: np.ndarray, entities: np.ndarray) -> bool:
+        """Whether window ``number``, in flight, writes these entities, as its header says; hashed once for each window."""
+        if number in self.entities:
+            return np.array_equal(self.entities[number], entities)
+        for decided in [n for n in self.entities if n < self.number]:
+            del self.entities[decided]
+        true = entities_digest(entities) == row["entities"].tobytes()
+        if true:
+            self.entities[number] = entities
+        return true
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,11 @@ class Validator:
         self._unjudged: dict[bytes, Received] = {}
         self._appeals: dict[int, tuple[int, Received]] = {}
         self._tokens = 0
+
+    @property
+    def held(self) -> int:
+        """Windows that are kept until they are committed, or until there are too many."""
+        return len(self._verdicts) + len(self._unjudged) + len(self._appeals)
 
     def handle(self, event: Event, now_ns: int) -> list[Effect]:
         match event:
@@ -160,9 +179,9 @@ class Validator:
             try:
                 verdict = self._judge(window)
             except Exception:  # checkpoint 3: whatever validation raises becomes a signed "cannot"
-                self._unjudged[window.hash] = window  # it may be committed without us
+                _keep(self._unjudged, window.hash, window)  # it may be committed without us
                 return Answer.CANNOT, 0, Reason.INTERNAL, 0
-            self._verdicts[window.hash] = (window, verdict)
+            _keep(self._verdicts, window.hash, (window, verdict))
         else:
             verdict = kept[1]
         return Answer.PREFIX, verdict.prefix, verdict.reason, verdict.bad_index
@@ -189,6 +208,7 @@ class Validator:
                 earlier != expected
                 or row["previous"].tobytes() != previous
                 or chain.hashes.get(earlier, digest) != digest
+                or not chain.lists(earlier, row, entities)
             ):
                 return mismatch
             chain.hashes[earlier], before[earlier] = digest, entities
@@ -287,6 +307,12 @@ class Validator:
             return self._vote(*appeal)
         except PeerError as error:
             return [Report("bad_message", f"the storage validator dropped an appeal: {error}")]
+
+
+def _keep(windows: dict[bytes, T], key: bytes, value: T) -> None:
+    windows[key] = value
+    if len(windows) > WINDOWS_KEPT:
+        del windows[next(iter(windows))]  # the oldest
 
 
 def check_closes(view: View, message: Message) -> None:

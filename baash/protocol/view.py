@@ -114,6 +114,11 @@ class View:
         return next((n for n in self.nodes if n.role == "storage"), None)
 
     @cached_property
+    def rank_of(self) -> dict[int, int]:
+        """Node → rank; one for all who ask."""
+        return {n.node: n.rank for n in self.nodes}
+
+    @cached_property
     def cluster_of_shard(self) -> np.ndarray:
         """u4, 4,096: the cluster that decides each shard."""
         table = np.zeros(SHARD_COUNT, dtype=np.uint32)

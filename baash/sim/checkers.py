@@ -1,0 +1,131 @@
+"""What has been promised, looked after while a world runs and at its end.
+
+While it runs: no receipt contradicts another, nothing grows without limit. At the end: the audit finds nothing, nor does a second
+computation of everything (``history.py``); what was acknowledged is there; what is surely valid is committed, what is
+forged is not; every node holds a state that the history had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from baash.ledger.audit import audit
+from baash.protocol.coordinator import Coordinator
+from baash.protocol.events import Reply
+from baash.protocol.validator import WINDOWS_KEPT, Validator
+from baash.records import UNDECIDED_REASONS
+from baash.sim.history import History
+from baash.sim.material import Fate
+from baash.sim.process import Process
+
+if TYPE_CHECKING:
+    from baash.sim.job import Job
+    from baash.sim.simulation import Outcome, Simulation
+
+
+# -- while it runs --------------------------------------------------------------------------------------------------
+
+
+def at_reply(sim: Simulation, job: Job, process: Process, cluster: int, reply: Reply) -> Iterator[str]:
+    """Receipts, as an honest coordinator gives them."""
+    for batch, first in reply.committed:
+        for offset, row in enumerate(batch.ids):
+            one, number = row.tobytes(), first + offset
+            known = sim.receipts.setdefault(one, number)
+            if known != number or one in sim.refused:
+                yield f"transaction {one.hex()[:12]} was acknowledged as {known}, and as {number} again"
+    for row in reply.rejections:
+        one, reason = row["id"].tobytes(), int(row["reason"])
+        if reason in UNDECIDED_REASONS:
+            continue
+        if one in sim.receipts or sim.refused.setdefault(one, reason) != reason:
+            yield f"transaction {one.hex()[:12]} was rejected, and decided otherwise before"
+    yield from _bounded(job, process)
+
+
+def _bounded(job: Job, process: Process) -> Iterator[str]:
+    """Queues and tables of a process, against their limits."""
+    limits = job.shape.limits
+    for node in process.hosted.nodes.values() if process.hosted else ():
+        if isinstance(node, Coordinator):
+            queued = node.queues.queued[0] + node.queues.waiting[0]
+            most = limits.queue_transactions + 2 * limits.windows_in_flight * limits.window_transactions
+            if queued > most + job.shape.at_once:
+                yield f"coordinator {node.node} has {queued} transactions queued, {most} at most were to be expected"
+            if len(node.flights.by_number) > 2 * limits.windows_in_flight:
+                yield f"coordinator {node.node} has {len(node.flights.by_number)} windows in flight"
+
+
+# -- at the end -----------------------------------------------------------------------------------------------------
+
+
+def undecided(sim: Simulation) -> int:
+    """How many of what was offered the ledger has no answer to."""
+    history = History(sim.folder.path)
+    return sum(o.id not in history.numbers and o.id not in history.rejected for o in sim.offered)
+
+
+def at_end(sim: Simulation) -> list[str]:
+    """All that is wrong with what the world left behind."""
+    found = [f"audit: {p}" for p in audit(sim.folder.path).problems]
+    history = History(sim.folder.path)
+    found += [f"second computation: {w}" for w in history.wrong]
+    for one, number in sim.receipts.items():
+        if history.numbers.get(one) != number:
+            found.append(f"transaction {one.hex()[:12]} was acknowledged as {number}, it is {history.numbers.get(one)}")
+    for one, reason in sim.refused.items():
+        if history.rejected.get(one) != reason:
+            found.append(f"transaction {one.hex()[:12]} was rejected for {reason}, the ledger does not say so")
+    lied = {(j.fleet.view.view, c) for j in sim.jobs if j.fleet is not None for c in j.lied}
+    for offered in sim.offered:
+        wrong = _fate(offered.id, offered.fate, history, lied)
+        if wrong:
+            found.append(f"transaction {offered.id.hex()[:12]} {wrong}")
+    for job in sim.jobs:
+        if job.fleet is not None:
+            found += job.fleet.network.corrupted
+        for process in job.processes:
+            found += _states(job, process, history)
+            for node in process.hosted.nodes.values() if process.hosted else ():
+                if isinstance(node, Validator) and node.held > 3 * WINDOWS_KEPT:
+                    found.append(f"node {node.node} of job {job.number} holds {node.held} windows")
+    return found[:20]
+
+
+def _fate(one: bytes, fate: Fate, history: History, lied: set[tuple[int, int]]) -> str | None:
+    if one not in history.numbers and one not in history.rejected:
+        return "is not decided"
+    if fate is Fate.SURE and one not in history.numbers and history.rejected_by[one] not in lied:
+        return f"is valid, and was rejected for {history.rejected[one]}"
+    if fate is Fate.FORGED and one in history.numbers:
+        return "is forged, and was committed"
+    return None
+
+
+def _states(job: Job, process: Process, history: History) -> Iterator[str]:
+    """Each node's table is what the history had when its newest commit record was written."""
+    at_round = dict(zip(history.rounds, history.totals, strict=True))
+    for node in process.hosted.nodes.values() if process.hosted else ():
+        cluster = process.view.nodes[node.node].cluster
+        commit = node.commit if isinstance(node, Validator) else node.rounds.log.commit
+        if cluster is None or node.node in job.liars or commit not in at_round:
+            continue  # the storage validator's is the ledger's; what is behind a cut never counted
+        wanted: dict[bytes, tuple[int, bool]] = {}
+        for entity, version, exists in history.writes[: at_round[commit]]:
+            owner = process.view.cluster_of_shard[int.from_bytes(entity[:8], "little") & 4095]
+            if int(owner) == cluster and version:
+                wanted[entity[:16]] = version, exists
+        keys, versions, exist, _ = node.state.table.items()
+        held = {k.tobytes(): (int(v), bool(e)) for k, v, e in zip(keys, versions, exist, strict=True)}
+        if held != wanted:
+            yield f"node {node.node} of view {process.view.view} holds another state than the ledger of its time"
+
+
+def count(sim: Simulation, out: Outcome) -> None:
+    """Blocks and rounds, as the ledger has them, if it can be read."""
+    try:
+        history = History(sim.folder.path)
+    except Exception:
+        return
+    out.blocks, out.rounds = len(history.blocks), len(history.rounds)
