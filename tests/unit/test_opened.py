@@ -186,8 +186,17 @@ def test_following_a_writer(tmp_path: Path) -> None:
     builder.commit(batch_of([record(Operation.CREATE, n, i) for i, n in enumerate("ab")]))
     code = "from baash.cli import main; main()"
     command = [sys.executable, "-c", code, "query", str(builder.path), "--entity", "a", "--follow", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
-        assert following.stdout is not None
+    following = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # else ignored where the tests run in the background
+    )
+    try:
+        assert following.stdout is not None and following.stderr is not None
         assert json.loads(following.stdout.readline())["operation"] == "CREATE"
         for i in range(2, 5):
             builder.commit(batch_of([record(Operation.UPDATE, "a", i), record(Operation.UPDATE, "b", 100 + i)]))
@@ -195,7 +204,10 @@ def test_following_a_writer(tmp_path: Path) -> None:
             assert (found["entity"], found["operation"], found["sequence"]) == ("a", "UPDATE", i)
         following.send_signal(signal.SIGINT)
         assert following.wait(timeout=30) == 130
-        assert following.stderr is not None and "Traceback" not in following.stderr.read()
+        assert "Traceback" not in following.stderr.read()
+    finally:
+        following.kill()
+        following.communicate()
 
 
 def test_a_moment(made: Path) -> None:
