@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from baash.protocol import rounds
 from baash.protocol.events import Persist, Reply
 from baash.service import Service
 from baash.sources import Chunk
-from baash.store import Done, Store
+from baash.store import Done, Store, Work
 
 RECORDER = ctypes.CDLL(None)  # preloaded
 RECORDED = hasattr(RECORDER, "baash_recorder_mark")
@@ -96,13 +96,13 @@ def weaken(how: str) -> None:
     elif how == "no-folder-flush":
         durable.sync_folder = lambda path: None
     elif how == "record-beside-part":
-        flush, perform = OffsetWriter.flush, Store._perform
+        flush, steps = OffsetWriter.flush, Work.steps
 
-        def unflushed(store: Store, node: int, persist: Persist) -> Done:
+        def unflushed(work: Work, node: int, persist: Persist) -> Generator[None, None, Done]:
             OffsetWriter.flush = flush if persist.commits else lambda writer, segment: None  # type: ignore[method-assign]
-            return perform(store, node, persist)
+            return (yield from steps(work, node, persist))
 
-        Store._perform = unflushed  # type: ignore[method-assign]
+        Work.steps = unflushed  # type: ignore[method-assign]
     elif how == "acknowledged-first":
         submit = Store.submit
 
