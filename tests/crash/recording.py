@@ -21,6 +21,7 @@ from baash.mpi import launcher
 
 HERE = Path(__file__).parent
 SECONDS = 120  # nothing here takes a tenth of that: what does, hangs
+SEGMENT_BYTES = 8192  # two small rounds
 _ENTRY = struct.Struct("<IIQQQqIIII")
 
 
@@ -72,7 +73,7 @@ class Run:
     together: int = 3
     payload: int = 600
     clusters: int = 1
-    segment_bytes: int = 8192  # two small rounds
+    segment_bytes: int = SEGMENT_BYTES
     take_over: bool = False
     job: str = "write"  # or "read": all that can be asked of the ledger (``programs/readers.py``)
     weak: str = ""  # a step left out: see ``programs/recorded.py``
@@ -152,7 +153,7 @@ class Product:
         self._recorder = recorder
 
     def environment(self, fault: str = "", recorded: bool = True) -> dict[str, str]:
-        settings = {**os.environ, "BAASH_KEYS": str(self.root / "keys"), "BAASH_CRASH_SEGMENT_BYTES": "8192"}
+        settings = {**os.environ, "BAASH_KEYS": str(self.root / "keys")}
         if recorded:
             settings |= {
                 "LD_PRELOAD": str(self._recorder),
@@ -163,7 +164,8 @@ class Product:
         return settings
 
     def cli(self, *arguments: object, fault: str = "", recorded: bool = True) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, str(HERE / "programs" / "product.py"), "cli", *map(str, arguments)]
+        small = ("--segment-bytes", SEGMENT_BYTES) if arguments[0] == "record" else ()
+        line = [sys.executable, str(HERE / "programs" / "product.py"), "cli", *map(str, (*arguments, *small))]
         return subprocess.run(
             line, env=self.environment(fault, recorded), capture_output=True, text=True, timeout=SECONDS
         )
@@ -171,7 +173,7 @@ class Product:
     def run(self, *arguments: object, ranks: int = 2, clusters: int = 2, fault: str = "") -> Ended:
         """``baash.run`` under mpirun: the ranks and their launcher, without the parent that draws progress."""
         given = ["--ledger", self.ledger, "--ranks", ranks, "--clusters", clusters, "--window-mib", 1 / 64]
-        given += ["--nodes-per-rank", -(-5 * clusters // ranks), *arguments]
+        given += ["--segment-bytes", SEGMENT_BYTES, "--nodes-per-rank", -(-5 * clusters // ranks), *arguments]
         program = [str(HERE / "programs" / "product.py"), "run", *map(str, given)]
         with launcher.environment() as settings:
             child = subprocess.Popen(

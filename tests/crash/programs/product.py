@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import recorded
 
 if __name__ == "__main__":
-    recorded.prepare(int(os.environ["BAASH_CRASH_SEGMENT_BYTES"]))
+    recorded.prepare()
     if sys.argv.pop(1) == "cli":
         from baash.cli import main
     else:

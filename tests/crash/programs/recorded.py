@@ -16,7 +16,7 @@ import numpy as np
 from baash.ledger import durable
 from baash.ledger.round import SegmentFile
 from baash.ledger.writer import OffsetWriter
-from baash.protocol import plan, rounds
+from baash.protocol import rounds
 from baash.protocol.events import Persist, Reply
 from baash.service import Service
 from baash.sources import Chunk
@@ -49,9 +49,8 @@ def mark(text: str) -> None:
         RECORDER.baash_recorder_mark(text.encode())
 
 
-def prepare(segment_bytes: int, pause_ns: int = 1_000_000, patience_ns: int = 200_000_000) -> Acknowledged:
-    """Make segments small and pauses short, and mark every acknowledgement."""
-    plan.SEGMENT_RECORDS_FIRST = plan.SEGMENT_RECORDS_MAX = segment_bytes
+def prepare(pause_ns: int = 1_000_000, patience_ns: int = 200_000_000) -> Acknowledged:
+    """Make pauses short, and mark every acknowledgement."""
     rounds.PAUSE_NS, rounds.PATIENCE_NS = pause_ns, patience_ns
     return Acknowledged()
 

@@ -43,7 +43,7 @@ def payload(asked: dict[str, Any], step: int) -> bytes:
 
 def run(asked: dict[str, Any]) -> dict[str, Any]:
     os.environ["BAASH_KEYS"] = asked["keys"]
-    done = recorded.prepare(asked["segment_bytes"])
+    done = recorded.prepare()
     recorded.weaken(asked["weak"])
     status: dict[str, Any] = {}
 
@@ -64,6 +64,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         nodes_per_rank=5 * asked["clusters"],
         seed=asked["seed"],
         take_over=asked["take_over"],
+        segment_bytes=asked["segment_bytes"],
     )
     source = recorded.InSteps(asked["source"], steps_of(asked), lambda: done.count)
     rank.run(options, on_event, alone=True, drain_requested=lambda: False, sources=lambda: [source])
