@@ -99,7 +99,7 @@ def launched_ranks() -> int:
 
 def has_parent() -> bool:
     """Whether a parent of ours started the launcher, and listens to events."""
-    return _PARENT in os.environ
+    return _PARENT in os.environ and under_launcher()
 
 
 def tell_parent(exit_code: int, error: str | None = None, **fields: object) -> None:
