@@ -17,7 +17,7 @@ TRIALS ?= 10
 CAMPAIGN_SECONDS ?= 1800
 FUZZ_SECONDS ?= 600
 SEEDS ?= 20000
-BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd csrc/* csrc/*/*)
+BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd baash/core/*.pxi csrc/* csrc/*/*)
 
 .PHONY: help run campaign models sim sim-long sim-scale test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 

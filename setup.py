@@ -17,12 +17,13 @@ from setuptools.errors import CompileError, LinkError
 here = Path(__file__).parent
 sources = (here / "csrc" / "sources.txt").read_text().split()
 headers = sorted(path.relative_to(here).as_posix() for path in (here / "csrc").rglob("*.h"))
+families = sorted(path.relative_to(here).as_posix() for path in (here / "baash" / "core").glob("*.pxi"))
 
 core = Extension(
     "baash._core",
     ["baash/_core.pyx", *sources],
     include_dirs=["csrc"],
-    depends=["csrc/sources.txt", "baash/_core.pxd", *headers],
+    depends=["csrc/sources.txt", "baash/_core.pxd", *families, *headers],
     extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
 )
 

@@ -1,8 +1,7 @@
-"""The recorder, built once; a process that forks writers; a fresh folder in memory; the table at the end."""
+"""The recorder, built once; a process that forks writers; folders in memory, in which two readers agree; the table at the end."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import campaign
 import pytest
 import recording
 from judge import remove
+from reader import agreement
 
 from baash.errors import BaashError
 from baash.ledger import counting
@@ -56,15 +56,21 @@ def module_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder, in memory where there is such a file system: thousands of states are written into it."""
     memory = Path("/dev/shm")
     made = Path(tempfile.mkdtemp(dir=memory)) if memory.is_dir() else tmp_path_factory.mktemp("room")
-    yield made
-    remove(made)
+    try:
+        yield made
+        agreement.agree(made)
+    finally:
+        remove(made)
 
 
 @pytest.fixture
 def room(module_room: Path) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(dir=module_room))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    try:
+        yield made
+        agreement.agree(made)
+    finally:
+        remove(made)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reader import second_reader
+from reader import agreement, second_reader
 from recording import Run, Writers
 
 from baash import kernels
@@ -55,8 +55,8 @@ def judge(
             report = audit(path)
             if not report.ok or report.problems:
                 return found, f"the audit finds: {report.problems[:3]}"
-            if second and not second_reader.audit(path).ok:
-                return found, f"the second reader finds: {second_reader.audit(path).problems[:3]}"
+            if second and (different := agreement.compare(path, report, second_reader.audit(path))):
+                return found, different
     except BaashError as error:
         return Found(), f"it cannot be read: {error}"
     missing = set(acknowledged) - found.ids

@@ -1,8 +1,8 @@
 """A second reader and auditor of ledgers, written from ``docs/ledger-format.md`` alone; imports nothing of baash.
 
 Plain Python over bytes, one object after the other, slow and meant to be compared: where it and baash's own audit
-disagree about a ledger, the page or one of the two is wrong. ``audit(path)`` gives a ``Result``; run as a program it
-prints one. It stops looking at a view at the first thing that is wrong in it, since one is enough to say "bad".
+disagree about a ledger, the page or one of the two is wrong. ``audit(path)`` gives a ``Result``; as a program (``cd tests``,
+``python -m reader.second_reader LEDGER``) it prints one. It stops looking at a view at the first thing that is wrong in it, since one is enough to say "bad".
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import h5py
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
+from reader import metadata
 
 ANY = 2**64 - 1
 ZEROS = bytes(32)
@@ -207,19 +208,27 @@ class Segment:
 def read_segment(path: Path, view: View, number: int) -> Segment:
     try:
         with h5py.File(path, "r", locking=False) as file:
-            wanted = {
+            wanted: dict[str, int | str] = {
                 "format": "baash segment", "format_version": 1, "ledger": view.ledger.hex(), "view": view.number,
                 "segment": number, "align": view.parameters["align"], "coordinators": len(view.coordinators),
             }  # fmt: skip
             found = {name: a.decode() if isinstance(a := file.attrs[name], bytes) else a for name in wanted}
             need(all(found[name] == value for name, value in wanted.items()), f"{path.name}: attributes")
-            places = {n: (file[n].id.get_offset(), file[n].size * file[n].dtype.itemsize, file[n].chunks) for n in DATA}
+            need(sorted(file) == sorted(DATA), f"{path.name}: data sets")
+            places = {}
+            for n in DATA:
+                row = file[n].dtype.itemsize
+                places[n] = (file[n].id.get_offset(), file[n].size * row, row, file[n].chunks)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise Bad(f"{path.name}: {error}") from error
     raw = path.read_bytes()
-    for name, (offset, size, chunks) in places.items():
+    for name, (offset, size, _, chunks) in places.items():
         need(offset is not None and chunks is None and offset + size <= len(raw), f"{path.name}: {name}")
-    return Segment(path.name, {n: raw[o : o + s] for n, (o, s, _) in places.items()})
+    try:
+        metadata.check(raw, wanted, {n: metadata.Place(o, s // row, row) for n, (o, s, row, _) in places.items()})
+    except (ValueError, struct.error) as error:
+        raise Bad(f"{path.name}: HDF5's metadata: {error}") from error
+    return Segment(path.name, {n: raw[o : o + s] for n, (o, s, _, _) in places.items()})
 
 
 DATA = ("block_headers", "records", "certificates", "rejections", "commit_records")

@@ -126,7 +126,7 @@ def test_a_changed_byte_is_a_problem_with_a_place(baash: Baash, files: Path, tmp
         (("query", "absent", "--block", "0"), 5, "no ledger"),
         (("verify", __file__), 5, "that is not a folder"),
         (("query", "absent", "--block", "-1"), 2, "--block"),
-        (("query", "absent"), 2, "exactly one of --entity"),
+        (("query", "absent"), 2, "say what to look up"),
         (("check-file", __file__, "--ledger", "absent"), 5, "no ledger"),
     ],
 )

@@ -491,10 +491,12 @@ def test_ids_that_share_their_first_bytes(copy: Path) -> None:
 
 def test_what_is_told_when_the_ledger_is_closed(indexed: Path) -> None:
     with Ledger(indexed) as ledger:
-        history = query.entity(ledger, "/data/run/0.h5")
-        found = [*query.by_issuer(ledger, "source:test").transactions, *(v.transaction for v in history.versions)]
-        one = Lookup(ledger).transaction(3)
-        asked = [*found, query.by_id(ledger, one.id.hex())]
+        lookup = Lookup(ledger)
+        history = query.entity(lookup, "/data/run/0.h5")
+        sent = query.find(lookup, query.Wanted(issuer=query.issuer_id("source:test"))).transactions
+        one = lookup.transaction(3)
+        asked = [*sent, *(change.transaction for change in history.changes), query.by_id(lookup, one.id.hex())]
+        assert len(sent) > 3 and history.changes
     plain = Plain(indexed)
     assert [t.where for t in asked] == [plain.where[t.number] for t in asked]
     with pytest.raises(LedgerError, match="is closed: ask where transaction 3 lies before"):

@@ -1,0 +1,85 @@
+# Blocks, windows and votes (csrc/block, csrc/window, csrc/tally). Included by _core.pyx.
+
+def block_contents(uint8_t[:, ::1] out, const uint8_t[:, ::1] entries, uint32_t cluster, int kernel):
+    cdef int status
+    shape(entries.shape[0], entries.shape[1], entries.shape[0], 40)
+    shape(out.shape[0], out.shape[1], entries.shape[0], 32)
+    with nogil:
+        status = baash_block_contents(&out[0, 0], &entries[0, 0], entries.shape[0], cluster, kernel)
+    check(status)
+
+
+def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, const uint8_t[::1] parent, int kernel):
+    cdef int status
+    shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+    shape(hashes.shape[0], hashes.shape[1], rows.shape[0], 32)
+    same(parent.shape[0], 32)
+    with nogil:
+        status = baash_block_chain(&hashes[0, 0], &rows[0, 0], rows.shape[0], height, &parent[0], kernel)
+    check(status)
+
+
+def block_match(uint8_t[:, ::1] work, const uint8_t[:, ::1] rows, const uint8_t[:, ::1] info, uint64_t records_bytes,
+                int kernel):
+    cdef int status, match = 0
+    cdef size_t n = info.shape[0]
+    shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+    shape(info.shape[0], info.shape[1], n, 64)
+    shape(work.shape[0], work.shape[1], n, 32)
+    with nogil:
+        status = baash_block_match(&match, &work[0, 0], &rows[0, 0], rows.shape[0],
+                                   <const baash_transaction_info *> &info[0, 0], n, records_bytes, kernel)
+    check(status)
+    return match != 0
+
+
+cdef class Window:
+    """A window as it came; keeps the arrays."""
+
+    cdef baash_window c
+    cdef object arrays
+
+    def __init__(self, const uint8_t[::1] header, const uint8_t[:, ::1] entries, const uint8_t[::1] entities,
+                 const uint8_t[::1] records):
+        same(header.shape[0], 208)
+        shape(entries.shape[0], entries.shape[1], entries.shape[0], 40)
+        same(entities.shape[0] % 8, 0)
+        self.arrays = (header, entries, entities, records)
+        self.c = baash_window(
+            header=&header[0], entries=&entries[0, 0], entities=&entities[0], records=&records[0],
+            entry_count=entries.shape[0], entity_count=entities.shape[0] // 8, records_bytes=records.shape[0])
+
+    def room(self):
+        """(transactions, words of scratch)"""
+        cdef size_t transactions = 0, words = 0
+        baash_window_room(&transactions, &words, &self.c)
+        return transactions, words
+
+    def check(self, uint8_t[:, ::1] info, uint8_t[:, ::1] ids, uint8_t[:, ::1] entities, uint64_t[::1] work,
+              uint32_t block_size, uint64_t seed, int kernel):
+        """(transactions, valid blocks, reason, bad index, whole)"""
+        cdef baash_window_verdict verdict
+        cdef int status
+        shape(info.shape[0], info.shape[1], info.shape[0], 64)
+        shape(ids.shape[0], ids.shape[1], info.shape[0], 32)
+        shape(entities.shape[0], entities.shape[1], info.shape[0], 32)
+        with nogil:
+            status = baash_window_check(&verdict, <baash_transaction_info *> &info[0, 0], &ids[0, 0], &entities[0, 0],
+                                        info.shape[0], &work[0], work.shape[0], &self.c, block_size, seed, kernel)
+        check(status)
+        return verdict.transactions, verdict.valid_blocks, verdict.reason, verdict.bad_index, verdict.whole != 0
+
+
+def tally(uint32_t[::1] decided, uint8_t[::1] outcome, uint64_t[:, ::1] dissent, const uint32_t[:, ::1] prefixes,
+          const uint8_t[:, ::1] present, const uint32_t[::1] quorums, const uint32_t[::1] block_counts):
+    cdef size_t at = 0, windows = prefixes.shape[0], members = prefixes.shape[1]
+    cdef int status
+    same(present.shape[0], windows)
+    same(present.shape[1], members)
+    shape(dissent.shape[0], dissent.shape[1], windows, (members + 63) // 64)
+    for length in (decided.shape[0], outcome.shape[0], quorums.shape[0], block_counts.shape[0]):
+        same(length, windows)
+    with nogil:
+        status = baash_tally_count(&decided[0], &outcome[0], &dissent[0, 0], &at, &prefixes[0, 0], &present[0, 0],
+                                   &quorums[0], &block_counts[0], windows, members)
+    check(status, at)
