@@ -119,7 +119,7 @@ def begin_view(
     if predecessor is not None and predecessor.view > number:
         raise LedgerFenced(
             f"view {predecessor.view} of {folder.path} was published by somebody else while this run began as view {number}; "
-            "see who writes there with: baash verify"
+            "see who writes there with: baash info"
         )
     key = key_for(predecessor)
     yield

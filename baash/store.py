@@ -99,7 +99,7 @@ class Work:
         if newest != self._view:
             self._broken = (
                 f"view {newest} of {self._folder.path} has been claimed by somebody else: this run stops, what it "
-                "had committed before is in the ledger; see who writes there with: baash verify"
+                "had committed before is in the ledger; see who writes there with: baash info"
             )
             return Done(node, persist, self._broken, fenced=True)
         return Done(node, persist)

@@ -120,10 +120,8 @@ def time_of(text: str, option: str) -> int | None:
             return ns
     try:
         return workflow_time(text)
-    except ValueError:
-        raise UsageError(
-            f"{option} {text!r} is not a time: give one such as 2026-03-01T12:00:00Z, or nanoseconds since 1970"
-        ) from None
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} cannot be used: {error}, or nanoseconds since 1970") from None
 
 
 def print_found(found: Found, as_json: bool) -> None:

@@ -208,8 +208,9 @@ class Folder:
 
     # --- the writer's lock
 
-    def lock(self, take_over: bool = False, info: Mapping[str, Any] | None = None) -> WriterLock:
-        """Become the writer. LedgerBusy, naming who writes, unless ``take_over``: then go on without the lock."""
+    def lock(self, take_over: bool | None = None, info: Mapping[str, Any] | None = None) -> WriterLock:
+        """Become the writer. LedgerBusy, naming who writes, unless ``take_over``: then go on without the lock. None: the
+        caller has no way to take over."""
         path = self.path / LOCK_NAME
         with refusals("lock", path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -219,9 +220,8 @@ class Folder:
             holder = _holder(descriptor)
             os.close(descriptor)
             if not take_over:
-                raise LedgerBusy(
-                    f"{self.path} is being written by {holder}; wait until it ends, or pass --take-over to fence it off"
-                ) from None
+                otherwise = "" if take_over is None else ", or pass --take-over to fence it off"
+                raise LedgerBusy(f"{self.path} is being written by {holder}; wait until it ends{otherwise}") from None
             return WriterLock(None, f"taken over from {holder}, which the next claim fences off")
         except OSError as error:
             os.close(descriptor)

@@ -9,21 +9,23 @@ the matter of ``verify``.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from baash.errors import LedgerError, UsageError
+from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import arrow, query
-from baash.ledger.lineage import DEPTH, Lineage, origins, results
+from baash.ledger.lineage import DEPTH, DEPTH_MAX, Lineage, origins, results
 from baash.ledger.query import EntityHistory, Wanted
 from baash.ledger.reader import Block, Ledger
 from baash.ledger.transactions import Progress, Scanned, Transaction, blocks_of, scan_blocks
-from baash.records import Operation
+from baash.records import BLOCK_HEADER, ZERO_HASH, Operation
 from baash.text import readable
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from baash.ledger.index.lookup import Lookup
 
 POLL_MIN_S, POLL_MAX_S = 0.05, 1.0
+ENDS_KEPT = 4096  # pieces that were given while following
 
 Time = int | datetime  # ns since 1970, or a datetime with a zone
 
@@ -145,7 +148,7 @@ class OpenedLedger(Sequence[Block]):
         if isinstance(id_, Block):
             return 0 <= id_.height < len(self) and self._reader.block(id_.height).hash == id_.hash
         if isinstance(id_, str) and len(id_) == 64:
-            id_ = bytes.fromhex(id_)
+            id_ = bytes.fromhex(query.hash_digits(id_, "a transaction id"))
         if not isinstance(id_, bytes) or len(id_) != 32:
             raise UsageError("a ledger is asked for an id: 32 bytes or 64 hex digits")
         return self.lookup.find(id_) is not None
@@ -180,10 +183,12 @@ class OpenedLedger(Sequence[Block]):
 
         ``issuer``: 16 bytes, or as ``baash query`` takes it. Times are those of blocks: at or after ``since``, before ``until``.
         """
+        if isinstance(issuer, bytes) and len(issuer) != 16:
+            raise UsageError(f"an issuer has 16 bytes, not {len(issuer)}")
         wanted = Wanted(
             None if entity is None else query.resolve(self.lookup, entity),
             query.issuer_id(issuer) if isinstance(issuer, str) else issuer,
-            query.operation_named(operation) if isinstance(operation, str) else operation,
+            query.operation_named(operation) if isinstance(operation, str) else _operation(operation),
             None if since is None else time_ns(since),
             None if until is None else time_ns(until),
         )
@@ -193,6 +198,8 @@ class OpenedLedger(Sequence[Block]):
         self, entity: str | bytes, *, up: bool = True, depth: int = DEPTH, version: int | None = None
     ) -> Lineage:
         """What an entity's newest version (or ``version``) was made from; with ``up=False``, what was made from it."""
+        if not 1 <= depth <= DEPTH_MAX:
+            raise UsageError(f"{depth} is not a number of steps: 1 to {DEPTH_MAX} can be followed")
         if version is not None:
             write: Transaction | None = query.version(self.lookup, entity, version)
         else:
@@ -231,7 +238,11 @@ class OpenedLedger(Sequence[Block]):
         return len(self) - before
 
     def follow(self, first: int | None = None) -> Iterator[Block]:
-        """Blocks from height ``first`` on (None: those that come from now on), each as soon as it is committed; never ends."""
+        """Blocks from height ``first`` on (None: those that come from now on), each as soon as it is committed; never ends.
+
+        Where a new view cut off what was given already (nothing of that was acknowledged), the blocks that took its place are given:
+        heights begin again behind the last common block. LedgerDamaged if that is too far back to be known.
+        """
         for scanned in self._coming(first):
             yield from blocks_of(self._reader, scanned)
 
@@ -242,14 +253,32 @@ class OpenedLedger(Sequence[Block]):
 
     def _coming(self, first: int | None) -> Iterator[Scanned]:
         height = len(self) if first is None else first
-        pause = POLL_MIN_S
+        given = deque([self._end_of(height)], maxlen=ENDS_KEPT)
+        pause, openings = POLL_MIN_S, self._reader.openings
         while True:
             for scanned in scan_blocks(self._reader, height):
-                yield scanned
                 height, pause = scanned.height + len(scanned.rows), POLL_MIN_S
-            if self.refresh() <= 0:
+                given.append((height, sha256(scanned.rows[-1].tobytes()[: BLOCK_HEADER.itemsize]).digest()))
+                yield scanned
+            grew = self.refresh() > 0
+            if openings != self._reader.openings:
+                height, openings = self._common(given), self._reader.openings
+            elif not grew:
                 time.sleep(pause)  # a shared file system tells nobody of what other hosts write
                 pause = min(2 * pause, POLL_MAX_S)
+
+    def _end_of(self, height: int) -> tuple[int, bytes]:
+        """(height, hash of the block before it)."""
+        return height, self[height - 1].hash if 0 < height <= len(self) else ZERO_HASH
+
+    def _common(self, given: deque[tuple[int, bytes]]) -> int:
+        """The last of the heights up to which what was given is still there; the others are forgotten."""
+        while given:
+            height, before = given[-1]
+            if height <= len(self) and self._end_of(height)[1] == before:
+                return height
+            given.pop()
+        raise LedgerDamaged(f"{self.path} has another history than it had: open it again, and run baash verify")
 
     # --- trust
 
@@ -277,6 +306,13 @@ class OpenedLedger(Sequence[Block]):
         from baash.ledger.index.lookup import Lookup
 
         return Lookup(self._reader, self._progress)
+
+
+def _operation(number: Operation | None) -> Operation | None:
+    try:
+        return None if number is None else Operation(number)
+    except ValueError:
+        raise UsageError(f"{number} is not an operation: {', '.join(o.name for o in Operation)}") from None
 
 
 def time_ns(when: Time) -> int:

@@ -86,6 +86,8 @@ def entity(lookup: Lookup, name: str | bytes, *, limit: int = 0, until_ns: int |
 
     ``limit``: the newest so many (0: all). ``until_ns``: as it stood before that time, by the times of blocks.
     """
+    if limit < 0:
+        raise UsageError(f"{limit} is not a number of transactions: give 0 for all")
     wanted = resolve(lookup, name)
     hash_ = entity_hash(wanted)
     before = None if until_ns is None else _first_at(lookup, hash_, until_ns)
@@ -145,6 +147,8 @@ def find(lookup: Lookup, wanted: Wanted, *, limit: int = 0) -> Found:
 
 def find_numbers(lookup: Lookup, wanted: Wanted, limit: int = 0) -> tuple[int, np.ndarray]:
     """(how many fit, the numbers (u8, ascending) of the newest ``limit`` of them)."""
+    if limit < 0:
+        raise UsageError(f"{limit} is not a number of transactions: give 0 for all")
     timed = wanted.since_ns is not None or wanted.until_ns is not None
     conditions = sum(c is not None for c in (wanted.entity, wanted.issuer, wanted.operation)) + timed
     if not conditions:
@@ -252,6 +256,8 @@ def resolve(lookup: Lookup, name: str | bytes) -> bytes:
     if ending:
         some = ", ".join(sorted(readable(e) for e in ending)[:5])
         raise LedgerError(f"several entities of {path} end with /{shown} ({some} …): give the whole name")
+    if not lookup.transaction_total:
+        raise LedgerError(f"{path} has no entity {shown}: nothing is committed there")
     close = _close(shown, _names(islice(scan_rounds(lookup.ledger), ROUNDS_COMPARED)))
     hint = f"; close to it: {', '.join(close)}" if close else "; baash query --block 0 shows how names look"
     raise LedgerError(f"{path} has no entity {shown}{hint}")
@@ -294,12 +300,10 @@ def _first_at(lookup: Lookup, entity: bytes, until_ns: int) -> int | None:
 
 def _between(lookup: Lookup, since_ns: int | None, until_ns: int | None) -> np.ndarray:
     heights = lookup.blocks_between(since_ns or 0, (1 << 64) - 1 if until_ns is None else until_ns)
-    pieces = []
+    pieces = [np.zeros(0, dtype=np.uint64)]
     for first, after in _stretches(heights):
-        rows = lookup.ledger.headers(first, after)
-        start = int(rows["first_transaction"][0])
-        pieces.append(np.arange(start, int(rows["first_transaction"][-1]) + int(rows["count"][-1]), dtype=np.uint64))
-    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint64)
+        pieces.append(np.arange(*lookup.numbers_in(first, after), dtype=np.uint64))
+    return np.concatenate(pieces)
 
 
 def _stretches(heights: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from typer.testing import CliRunner
 import baash
 from baash.cli.lineage import lineage as lineage_command
 from baash.cli.query import query as query_command
-from baash.errors import LedgerError, UsageError
+from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import arrow
+from baash.ledger.index.building import build
 from baash.records import ANY_VERSION, Operation
 
 runner = CliRunner()
@@ -146,7 +148,7 @@ def test_query_by_conditions(made: Path) -> None:
     stood = asked("query", made, "--entity", "0.h5", "--until", time)
     assert stood["version"] == 1
     for wrong, said in (
-        (["--since", "yesterday"], "is not a time"),
+        (["--since", "yesterday"], "expected a time such as"),
         (["--operation", "delete"], "is not an operation"),
         (["--block", 1, "--operation", "use"], "say what to look up"),
         (["--follow", "--block", 1], "--follow goes with"),
@@ -215,3 +217,68 @@ def test_a_moment(made: Path) -> None:
         first = next(ledger.transactions())
         moment = datetime.fromtimestamp(first.time_ns / 1e9 + 1, timezone.utc)
         assert len(ledger.find(until=moment)) == ledger.transaction_total
+
+
+def test_times_do_not_rest_on_rows_that_no_hash_covers(tmp_path: Path) -> None:
+    """first_transaction and count of a block's row: what lies in a time is the index's word, held against the header."""
+    builder = small(tmp_path / "l")
+    builder.close()
+    build(builder.path)
+    with baash.open(builder.path) as ledger:
+        time = ledger[7].time_ns
+        right = ledger.find(since=time, until=time + 1)
+        block = ledger[7]
+        row, path = block.round.file.layout.data["block_headers"].offset, block.round.file.layout.path
+        at = row + (7 - block.round.first_block + int(block.round.locator["first_block"])) * 128
+    for offset, size in ((120, 8), (40, 4)):
+        for value in (0, 1, 3, (1 << 8 * size) - 1):
+            with open(path, "r+b") as file:
+                file.seek(at + offset)
+                old = file.read(size)
+                file.seek(at + offset)
+                file.write(value.to_bytes(size, "little"))
+            try:
+                with baash.open(builder.path) as ledger:
+                    assert ledger.find(since=time, until=time + 1) == right
+            except LedgerDamaged:
+                pass
+            with open(path, "r+b") as file:
+                file.seek(at + offset)
+                file.write(old)
+
+
+def test_following_over_a_cut(tmp_path: Path) -> None:
+    """What a new view cuts off is given again, as what took its place."""
+    builder = Builder(tmp_path / "l", clusters=1)
+    builder.begin_view()
+    builder.commit(batch_of([record(Operation.CREATE, "a", 0)]))
+    kept, log, slot = tmp_path / "kept", builder.log, builder.slot
+    shutil.copytree(builder.path, kept)
+    builder.commit(batch_of([record(Operation.CREATE, f"lost{i}", 1 + i) for i in range(9)]))
+    with baash.open(builder.path) as ledger:
+        coming = ledger.follow(0)
+        lost = [next(coming) for _ in range(len(ledger))]
+        shutil.copytree(kept, builder.path, dirs_exist_ok=True)  # the last round was not durable, and the power failed
+        builder.log, builder.slot = log, slot
+        builder.begin_view()
+        builder.commit(batch_of([record(Operation.CREATE, f"new{i}", 20 + i) for i in range(30)]))
+        found = [next(coming) for _ in range(len(baash.open(builder.path)) - 1)]
+        assert [b.height for b in found] == list(range(1, len(found) + 1))
+        assert [b.hash for b in found] == [b.hash for b in baash.open(builder.path)][1:]
+        assert lost[1].hash != found[0].hash
+
+
+def test_arguments_that_are_none(made: Path) -> None:
+    with baash.open(made) as ledger:
+        for wrong in (
+            lambda: "zz" * 32 in ledger,
+            lambda: ledger.lineage("0.h5", depth=0),
+            lambda: ledger.find(issuer=b"xx"),
+            lambda: ledger.find(operation=99),  # type: ignore[arg-type]
+            lambda: ledger.find(operation="USE", limit=-1),
+            lambda: ledger.history("0.h5", limit=-1),
+        ):
+            with pytest.raises(UsageError):
+                wrong()
+        with pytest.raises(LedgerError, match="has no transaction 46"):
+            ledger.transaction(46)

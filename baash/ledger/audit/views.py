@@ -17,6 +17,8 @@ def check_views(folder: Folder, epochs: list[Epoch], ledger_id: bytes | None, re
     The numbers of the views that are sound: vouched for by the ledger key, or by the nodes of one that is sound.
     """
     sound: set[int] = set()
+    if ledger_id is not None and not epochs:
+        report.problem(None, None, f"nothing here shows that this is ledger {ledger_id.hex()}: there is no view record")
     for epoch in epochs:
         name, view = folder.view_path(epoch.view.view).name, epoch.view
         if view.encode(epoch.signatures) != epoch.text:

@@ -66,6 +66,11 @@ def history(ours: Folder, other: Folder, extend: bool) -> list[Chosen]:
 def _choose(ours: Folder, other: Folder, number: int, good: Mapping[int, Record]) -> Record | None:
     found = [r for r in (_read(folder, number, good) for folder in (ours, other)) if r is not None]
     if len(found) == 2 and found[0][0].signed != found[1][0].signed:
+        ids = [r[0].ledger.hex() for r in found]
+        if ids[0] != ids[1]:
+            raise LedgerError(
+                f"{other.path} is another ledger ({ids[1]}) than {ours.path} ({ids[0]}): give a copy of it"
+            )
         raise LedgerError(f"view {number} of {ours.path} and of {other.path} are both genuine and differ: a fork")
     return found[0] if found else None
 

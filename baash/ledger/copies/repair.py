@@ -26,7 +26,7 @@ from baash.ledger.audit import Report, audit
 from baash.ledger.copies.history import Chosen, history
 from baash.ledger.copies.merge import Merge, Merged
 from baash.ledger.copies.pack import whole_or_gone, write_anew
-from baash.ledger.durable import refusals, replace, sync_folder
+from baash.ledger.durable import FileDamaged, read_regular, refusals, replace, sync_folder
 from baash.ledger.folder import CHECKPOINT_NAME, Folder
 from baash.ledger.proofs.checkpoint import Checkpoint, decode, read
 from baash.ledger.reader import check_folder
@@ -129,8 +129,8 @@ class _Repair:
         for number in sorted(n for n in views if n <= upto):
             path = self._ours.view_path(number)
             text = views.pop(number).text
-            with suppress(OSError):
-                if not path.is_symlink() and path.read_bytes() == text:
+            with suppress(OSError, FileDamaged):
+                if read_regular(path, len(text)) == text:
                     continue
             kept = None
             if not self._dry:

@@ -6,7 +6,7 @@ tables, and ``refresh`` adds what a writer has committed since. Numbers are thos
 What is guaranteed: a transaction that comes back by its id has this id, recomputed from its record; what comes back by entity, issuer,
 name or reference agrees in the first 16 bytes of the hash, which is how the ledger itself tells entities and ids apart. A
 page or a record that is not as it was written is an error, never "not found". An index that somebody made up, with seals that hold, can
-hide transactions: who doubts the folder runs ``baash verify``, which uses none.
+hide transactions: who doubts them deletes them and has them made anew (``docs/python.md``).
 """
 
 from __future__ import annotations
@@ -280,6 +280,16 @@ class Lookup:
         hashes = [self._ledger.headers(h, h + 1)[0].tobytes()[: BLOCK_HEADER.itemsize] for h in heights]
         begins = prefix.lower()
         return [h for h, raw in zip(heights, hashes, strict=True) if hashlib.sha256(raw).hexdigest().startswith(begins)]
+
+    def numbers_in(self, first: int, after: int) -> tuple[int, int]:
+        """[first, after) of the numbers of the transactions in the blocks [``first``, ``after``), which must exist."""
+        return self._first_number(first), self._first_number(after)
+
+    def _first_number(self, height: int) -> int:
+        for run in self._runs:
+            if run.first_block <= height < run.after_block:
+                return run.first_of_block(height)
+        return self.transaction_total
 
     def subtree_root(self, k: int) -> bytes | None:
         """The root over the hashes of the blocks [256 k, 256 k + 256); None: there are not so many."""
