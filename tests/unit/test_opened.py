@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -204,8 +205,12 @@ def test_following_a_writer(tmp_path: Path) -> None:
             builder.commit(batch_of([record(Operation.UPDATE, "a", i), record(Operation.UPDATE, "b", 100 + i)]))
             found = json.loads(following.stdout.readline())
             assert (found["entity"], found["operation"], found["sequence"]) == ("a", "UPDATE", i)
-        following.send_signal(signal.SIGINT)
-        assert following.wait(timeout=30) == 130
+        for _ in range(30):  # Python may drop an interrupt that comes while an object is torn down
+            following.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                following.wait(timeout=2)
+                break
+        assert following.returncode == 130
         assert "Traceback" not in following.stderr.read()
     finally:
         following.kill()
