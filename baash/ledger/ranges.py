@@ -15,7 +15,7 @@ import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
 from baash.ledger.reader import Ledger
-from baash.ledger.round import Round
+from baash.ledger.round import SegmentFile
 from baash.protocol.replica import Blocks
 
 PIECE_BYTES = 1 << 20  # stays in a core's cache while it is used; larger pieces are slower (docs/performance.md)
@@ -34,9 +34,9 @@ def read(ledger: Ledger, first: int, after: int) -> Blocks:
     offsets = _offsets(rows)
     records = np.empty(int(offsets[-1]), dtype=np.uint8)
     at = 0
-    for round, found in parts:
+    for file, found in parts:
         size = int(found["bytes"].sum(dtype=np.int64))
-        round.file.blocks(found, records[at : at + size])
+        file.blocks(found, records[at : at + size])
         at += size
     return Blocks(rows, records, offsets)
 
@@ -49,45 +49,25 @@ def pieces(
     ``after`` None: all. Heights beyond the newest block are left out. LedgerDamaged, StorageError.
     """
     after = ledger.block_total if after is None else min(after, ledger.block_total)
-    for round, rows in _stretches(ledger, first, after):
+    for file, rows in _stretches(ledger, first, after):
         offsets = _offsets(rows)
         at = 0
         while at < len(rows):
             limit = int(offsets[at]) + piece_bytes
             end = max(at + 1, int(np.searchsorted(offsets, limit, side="right")) - 1)
-            yield Blocks(rows[at:end], round.file.blocks(rows[at:end]), offsets[at : end + 1] - offsets[at])
+            yield Blocks(rows[at:end], file.blocks(rows[at:end]), offsets[at : end + 1] - offsets[at])
             at = end
 
 
-def _stretches(ledger: Ledger, first: int, after: int) -> Iterator[tuple[Round, np.ndarray]]:
-    """(a round of the segment, rows) of the blocks [first, after): as many as lie in one segment, ROWS_MAX at most."""
-    while first < after:
-        round = ledger.round_of(first)
-        end = min(after, first + ROWS_MAX, _segment_end(ledger, round, after))
-        at = int(round.locator["first_block"]) + first - round.first_block
-        rows = round.file.headers(at, end - first)
-        if not np.array_equal(rows["height"], np.arange(first, end, dtype=np.uint64)):
-            wrong = first + int(np.flatnonzero(rows["height"] != np.arange(first, end, dtype=np.uint64))[0])
-            raise LedgerDamaged(
-                f"{ledger.path}, {round.file.name}: the row of block {wrong} is another's; baash verify says more"
-            )
-        yield round, rows
-        first = end
-
-
-def _segment_end(ledger: Ledger, round: Round, after: int) -> int:
-    """Up to which height, at most ``after``, the blocks lie in the segment of ``round``, one row behind the other."""
-    last = ledger.round_of(after - 1)
-    if last.file is not round.file:  # the last round of this segment, by halving
-        low, high = round.index, last.index
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if ledger.rounds[middle].file is round.file else (low, middle)
-        last = ledger.rounds[low]
-    rows_between = int(last.locator["first_block"]) - int(round.locator["first_block"])
-    if last.first_block - round.first_block != rows_between:  # damaged: go on round by round
-        last = round
-    return last.first_block + int(last.locator["block_count"])
+def _stretches(ledger: Ledger, first: int, after: int) -> Iterator[tuple[SegmentFile, np.ndarray]]:
+    """(segment, rows) of the blocks [first, after). LedgerDamaged if a row is not that of its block."""
+    for file, rows in ledger.stretches(first, after, ROWS_MAX):
+        wrong = np.flatnonzero(rows["height"] != np.arange(first, first + len(rows), dtype=np.uint64))
+        if len(wrong):
+            what = f"the row of block {first + int(wrong[0])} is another's"
+            raise LedgerDamaged(f"{ledger.path}, {file.name}: {what}; baash verify says more")
+        yield file, rows
+        first += len(rows)
 
 
 def _offsets(rows: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import overload
 import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError
-from baash.ledger.counting import TOTALS, Counter, Report, Start
+from baash.ledger.counting import TOTALS, Counter, Part, Report, Start
 from baash.ledger.durable import refusals, sync_folder
 from baash.ledger.folder import Epoch, Folder
 from baash.ledger.index.chain import Chain, open_chain, segment_layout
@@ -247,11 +247,15 @@ class Ledger:
     def headers(self, first: int, after: int) -> np.ndarray:
         """BLOCK_ROW: the rows of the blocks [first, after)."""
         parts = [np.zeros(0, dtype=BLOCK_ROW)]
+        return np.concatenate([*parts, *(rows for _, rows in self.stretches(first, after))])
+
+    def stretches(self, first: int, after: int, most: int = 1 << 62) -> Iterator[tuple[SegmentFile, np.ndarray]]:
+        """(segment, BLOCK_ROW) of the blocks [first, after): as many as lie in one segment, ``most`` at once."""
         while first < after:
             file, row, count = self.place(first)
-            parts.append(file.headers(row, min(count, after - first)))
-            first += len(parts[-1])
-        return np.concatenate(parts)
+            rows = file.headers(row, min(count, after - first, most))
+            yield file, rows
+            first += len(rows)
 
     def segment_file(self, view: int, segment: int) -> SegmentFile:
         """A segment of the history, to read from; opened when needed."""
@@ -264,15 +268,22 @@ class Ledger:
         return file
 
     def place(self, height: int) -> tuple[SegmentFile, int, int]:
-        """Where the row of a block lies: segment, number of the row, and how many blocks lie there in a row from it on."""
+        """Where the row of a block lies: segment, number of the row, and how many blocks lie there from it on, one row behind the
+        other."""
         if 0 <= height < self.chain.blocks:
             found = self.chain.segments[self.chain.segment_of("first_block", height)]
             skip = height - int(found["first_block"])
             file = self.segment_file(int(found["view"]), int(found["segment"]))
             return file, int(found["first_row"]) + skip, int(found["blocks"]) - skip
-        round = self.round_of(height)
-        skip = height - round.first_block
-        return round.file, int(round.locator["first_block"]) + skip, int(round.locator["block_count"]) - skip
+        round, counter = self.round_of(height), self._counter
+        part = self._part(round.index)
+        last = part.first + len(part.slots) - 1 - counter.first
+        row = int(round.locator["first_block"]) + height - round.first_block
+        return round.file, row, int(counter.totals["block_total"][last]) - height
+
+    def _part(self, index: int) -> Part:
+        """The segment that holds a round which no index file answers for."""
+        return self._counter.parts[bisect_right(self._counter.parts, index, key=lambda p: p.first) - 1]
 
     def _round_holding(self, what: str, number: int, known: int) -> int:
         """The index of the round in which the ledger's block or transaction ``number`` lies."""
@@ -298,7 +309,7 @@ class Ledger:
         counter = self._counter
         if index < counter.first:
             return self._known_round(index)
-        part = counter.parts[bisect_right(counter.parts, index, key=lambda p: p.first) - 1]
+        part = self._part(index)
         place = index - part.first
         slot = part.slots[place]
         begins = index == 0 or slot == part.first_slot

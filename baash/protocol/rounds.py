@@ -45,7 +45,6 @@ class _Current:
     time_ns: int  # of its proposal: by this a proposal and its answers are known
     written: bool = False
     recording: bool = False
-    failed: str = ""
 
 
 class Rounds:

@@ -71,7 +71,6 @@ class Simulation:
         self.done = False
         self.quiet_ns: int | None = None
         self._again = self.world.chance(0.15)  # run once more when all is done: it must change nothing
-        self._parted = False
 
     # -- the operator -----------------------------------------------------------------------------------------------
 

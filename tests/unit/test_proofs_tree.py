@@ -13,7 +13,7 @@ from ledgers import Builder, batch_of, record
 from baash import kernels
 from baash.errors import LedgerError
 from baash.ledger.proofs import tree
-from baash.ledger.proofs.tree import LogTree, consistency_path, header_hashes, log_path
+from baash.ledger.proofs.tree import LogTree, header_hashes
 from baash.ledger.reader import Ledger
 from baash.protocol.view import Parameters
 from baash.records import Operation
@@ -90,7 +90,7 @@ def test_inclusion_of_every_block(ledger: Ledger, leaves: list[bytes], size: int
         path = log.path(height, size)
         assert [row.tobytes() for row in path] == inclusion(height, leaves[:size])
         assert kernels.merkle_root_from_path(leaves[height], height, size, path) == root
-    np.testing.assert_array_equal(log_path(ledger, size - 1, size), log.path(size - 1, size))
+    np.testing.assert_array_equal(LogTree(ledger).path(size - 1, size), log.path(size - 1, size))
 
 
 def test_consistency_between_sizes(ledger: Ledger, leaves: list[bytes]) -> None:
@@ -102,7 +102,7 @@ def test_consistency_between_sizes(ledger: Ledger, leaves: list[bytes]) -> None:
             path = [row.tobytes() for row in log.consistency(old, new)]
             assert path == (subproof(old, leaves[:new]) if old else [])
             assert tree.extends(old, mth(leaves[:old]), new, mth(leaves[:new]), path)
-    np.testing.assert_array_equal(consistency_path(ledger, 257, 600), log.consistency(257, 600))
+    np.testing.assert_array_equal(LogTree(ledger).consistency(257, 600), log.consistency(257, 600))
 
 
 def test_what_is_read_in_pieces_is_the_same(
@@ -118,13 +118,13 @@ def test_what_is_read_in_pieces_is_the_same(
 @pytest.mark.parametrize(("height", "size"), [(-1, 5), (5, 5), (0, 601), (0, 0), (3, -1)])
 def test_paths_that_there_are_not(ledger: Ledger, height: int, size: int) -> None:
     with pytest.raises(LedgerError):
-        log_path(ledger, height, size)
+        LogTree(ledger).path(height, size)
 
 
 @pytest.mark.parametrize(("old", "new"), [(-1, 5), (6, 5), (5, 601)])
 def test_consistency_that_there_is_not(ledger: Ledger, old: int, new: int) -> None:
     with pytest.raises(LedgerError):
-        consistency_path(ledger, old, new)
+        LogTree(ledger).consistency(old, new)
 
 
 @settings(max_examples=150, deadline=None)

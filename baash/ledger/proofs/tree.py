@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from baash import kernels
-from baash.errors import LedgerDamaged, LedgerError
+from baash.errors import LedgerError
 from baash.ledger.reader import Ledger
-from baash.ledger.round import SegmentFile
-from baash.records import BLOCK_HEADER, BLOCK_ROW
+from baash.records import BLOCK_HEADER
 
 CHUNK = 256
 READ_BLOCKS = 64 * CHUNK  # rows read at once: 2 MiB
@@ -105,24 +104,13 @@ class LogTree:
                 self._progress(stop, after * CHUNK)
 
 
-def log_path(ledger: Ledger, height: int, size: int) -> np.ndarray:
-    """(k, 32): the inclusion path of block ``height`` in the log of the first ``size`` blocks. LedgerError."""
-    return LogTree(ledger).path(height, size)
-
-
-def consistency_path(ledger: Ledger, old: int, new: int) -> np.ndarray:
-    """(k, 32): the consistency proof between the first ``old`` and the first ``new`` blocks. LedgerError."""
-    return LogTree(ledger).consistency(old, new)
-
-
 def header_hashes(ledger: Ledger, first: int, after: int) -> np.ndarray:
     """(after - first, 32): hashes of the blocks [first, after)."""
     out = np.empty((after - first, 32), dtype=np.uint8)
     at = 0
-    for file, row, count in _runs(ledger, first, after):
-        rows = file.read("block_headers", row * BLOCK_ROW.itemsize, count * BLOCK_ROW.itemsize).view(BLOCK_ROW)
-        out[at : at + count] = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
-        at += count
+    for _, rows in ledger.stretches(first, after):
+        out[at : at + len(rows)] = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
+        at += len(rows)
     return out
 
 
@@ -178,27 +166,3 @@ def _nodes(old: int, new: int) -> list[tuple[int, int]]:
     if not whole:
         found.append((first, after))
     return found[::-1]
-
-
-def _runs(ledger: Ledger, first: int, after: int) -> Iterator[tuple[SegmentFile, int, int]]:
-    """(file, first row, rows) of the blocks [first, after): rounds that lie behind each other in a segment are one run."""
-    if first >= after:
-        return
-    index = ledger.round_of(first).index
-    run: tuple[SegmentFile, int, int] | None = None
-    while first < after:
-        round = ledger.rounds[index]
-        skip, index = first - round.first_block, index + 1
-        count = min(int(round.locator["block_count"]) - skip, after - first)
-        if skip < 0 or count < 0:
-            raise LedgerDamaged(f"{ledger.path}: the commit record of block {first} is damaged; baash verify says more")
-        row = int(round.locator["first_block"]) + skip
-        if run is not None and run[0] is round.file and run[1] + run[2] == row:
-            run = (run[0], run[1], run[2] + count)
-        elif count:
-            if run is not None:
-                yield run
-            run = (round.file, row, count)
-        first += count
-    if run is not None:
-        yield run
