@@ -111,6 +111,7 @@ class Builder:
         self.slot: bytes | None = None  # of the newest round of this view
         self.view: View | None = None
         self.writes: list[Write] = []
+        self.skew_ns = 0  # of the clock of whoever makes windows
         self._keys: list[PrivateKey] = []
         self._writer: Writer | None = None
 
@@ -164,7 +165,7 @@ class Builder:
     ) -> tuple[certificate.Certificate, np.ndarray]:
         """A certificate of ``batch``; ``storage``: decided by the storage validator over one vote that did not suffice."""
         assert self.view is not None
-        time_ns = START_NS + 1_000_000 * self.view.view + 1000 * self.log.round + number
+        time_ns = START_NS + self.skew_ns + 1_000_000 * self.view.view + 1000 * self.log.round + number
         window = windows.form(self.view, cluster, number, previous, self.log.commit, batch, time_ns)
         prefix = len(window.entries) if prefix is None else prefix
         members = [n.node for n in self.view.validators(cluster)[: self.parameters.sub_cluster]]

@@ -55,6 +55,9 @@ class PlainLookup:
     def blocks_between(self, first_ns: int, after_ns: int) -> np.ndarray:
         return np.array([b.height for b in self.ledger.blocks() if first_ns <= b.time_ns < after_ns], dtype=np.uint64)
 
+    def heights(self, numbers: np.ndarray) -> np.ndarray:
+        return np.array([self.all[n].height for n in numbers.tolist()], dtype=np.uint64)
+
     def blocks_with_hash(self, prefix: str) -> list[int]:
         return [b.height for b in self.ledger.blocks() if b.hash.hex().startswith(prefix)]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from baash.cli.screen import Console, bar, counted
+from baash.cli.screen import Console, bar, counted, say_notes
 from baash.text import json_text, printable, readable
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def check_file(
     there = [path for path in files if path not in gone]
     left_out = files_of.LeftOut(ledger)
     with Ledger(ledger) as reader:
+        say_notes(reader.notes)
         with bar("hashing", "bytes", enabled=not as_json) as advance:
             found = files_of.describe(
                 there, hdf5=h5digest.describe, progress=advance, threads=threads, left_out=left_out

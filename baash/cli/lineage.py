@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baash.cli.screen import Console, bar, counted
+from baash.cli.screen import Console, bar, counted, say_notes
 from baash.errors import UsageError
 from baash.ledger.lineage import DEPTH, DEPTH_MAX
 from baash.text import printable, readable
@@ -53,6 +53,7 @@ def lineage(
         bar("reading", "transactions", enabled=not as_json and form is Form.TREE) as progress,
         baash.open(ledger, progress=progress) as opened,
     ):
+        say_notes(opened.notes)
         found = opened.lineage(entity, up=up, depth=depth, version=version)
     if as_json or form is Form.JSON:
         _print_json(found)

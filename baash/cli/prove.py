@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from baash.cli.output import STDOUT, read_input, write_output
-from baash.cli.screen import bar
+from baash.cli.screen import bar, say_notes
 from baash.errors import UsageError
 from baash.text import json_text, printable, readable
 
@@ -61,6 +61,7 @@ def prove(
     from baash.ledger.query import by_id
 
     with Ledger(ledger) as opened:
+        say_notes(opened.notes)
         if old is None:
             with bar("reading", "transactions", enabled=not as_json) as progress:
                 lookup = Lookup(opened, progress)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import bar
+from baash.cli.screen import bar, say_notes
 from baash.cli.shown import (
     SCHEMA_VERSION,
     fields,
@@ -78,6 +78,7 @@ def query(
         bar("reading", "transactions", enabled=not as_json) as progress,
         baash.open(ledger, progress=progress) as opened,
     ):
+        say_notes(opened.notes)
         if tx:
             one = opened.transaction(tx)
             print_found(queries.Found(1, [one]), as_json)
@@ -103,9 +104,6 @@ def query(
                 _follow(opened, wanted, limit, as_json)
             else:
                 print_found(queries.find(opened.lookup, wanted, limit=limit), as_json)
-        notes = opened.notes
-    for note in notes:
-        typer.echo(f"note: {printable(note)}", err=True)
 
 
 def time_of(text: str, option: str) -> int | None:

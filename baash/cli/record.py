@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import bar, counted
+from baash.cli.screen import bar, counted, say_notes
 from baash.options import SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST, RunOptions
 from baash.protocol.plan import SEGMENT_BYTES
 from baash.text import json_text, printable, readable
@@ -71,6 +71,7 @@ def record(
     if Folder(ledger).path.is_dir() and Folder(ledger).newest_claim() >= 0:
         names = list({d.entity: None for d in (*found, *inputs)})
         with Ledger(ledger) as reader, bar("reading the ledger", "transactions", enabled=not as_json) as advance:
+            say_notes(reader.notes)
             for name, known in newest(reader, names, advance).items():
                 payload = read_payload(known.payload) if known.exists else None
                 previous[os.fsdecode(name)] = Previous(payload, known.version, known.transaction)

@@ -6,12 +6,15 @@ often as not: it passes ``baash.text.printable`` first.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from baash.text import printable
 
 WAIT_S = 2.0  # what is over sooner needs no bar
 
@@ -30,6 +33,12 @@ class Console(RichConsole):
 def counted(count: int, one: str, many: str = "") -> str:
     """``1 round``, ``2,000 rounds``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """What a user should know beside the answer, on standard error: index files that were passed over, for example."""
+    for note in notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
 
 
 @contextmanager

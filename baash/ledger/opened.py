@@ -83,7 +83,7 @@ class OpenedLedger(Sequence[Block]):
     @property
     def notes(self) -> list[str]:
         """What was passed over, if anything: index files that do not fit."""
-        return self.lookup.notes if "lookup" in self.__dict__ else []
+        return self._reader.notes
 
     # --- blocks
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 NAMES_COMPARED, ROUNDS_COMPARED = 50_000, 64  # for "did you mean"
 HASH_DIGITS_MIN = 8
+FOR_EVER_NS = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -291,15 +291,15 @@ def _only(found: list[int], digits: str, what: str) -> int | None:
 
 
 def _first_at(lookup: Lookup, entity: bytes, until_ns: int) -> int | None:
-    """The number of the entity's first transaction in a block of that time or later; None: all are before it. Blocks of one
-    cluster, and so those about one entity, are in order of time."""
-    numbers = lookup.about(entity)[1].tolist()
-    at = bisect_left(numbers, until_ns, key=lambda n: lookup.transaction(n).time_ns)
-    return int(numbers[at]) if at < len(numbers) else None
+    """The number of the entity's first transaction in a block of that time or later; None: all are before it. Looked for among
+    all of them: the clock of a next run may be behind that of the run before."""
+    numbers = lookup.about(entity)[1]
+    late = np.isin(lookup.heights(numbers), lookup.blocks_between(until_ns, FOR_EVER_NS))
+    return int(numbers[np.argmax(late)]) if late.any() else None
 
 
 def _between(lookup: Lookup, since_ns: int | None, until_ns: int | None) -> np.ndarray:
-    heights = lookup.blocks_between(since_ns or 0, (1 << 64) - 1 if until_ns is None else until_ns)
+    heights = lookup.blocks_between(since_ns or 0, FOR_EVER_NS if until_ns is None else until_ns)
     pieces = [np.zeros(0, dtype=np.uint64)]
     for first, after in _stretches(heights):
         pieces.append(np.arange(*lookup.numbers_in(first, after), dtype=np.uint64))

@@ -67,6 +67,28 @@ def test_an_entity_as_it_stood(made: Path) -> None:
             ledger.history("/data/run/0.h5", at=datetime(2025, 1, 1))
 
 
+def test_an_entity_as_it_stood_by_a_clock_that_went_back(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "l", clusters=1)
+    for skew_s, operation in (
+        (0, Operation.CREATE),
+        (7, Operation.UPDATE),
+        (-9, Operation.UPDATE),
+        (3, Operation.RETIRE),
+    ):
+        builder.skew_ns = skew_s * 10**9
+        builder.begin_view()
+        builder.commit(batch_of([record(operation, "a", skew_s + 20)]))
+    with baash.open(builder.path) as ledger:
+        every = [c.transaction for c in ledger.history("a").changes]
+        times = [t.time_ns for t in every]
+        assert times != sorted(times)
+        for at in sorted({t + d for t in times for d in (0, 1)}):
+            late = [t.number for t in every if t.time_ns >= at]
+            before = [t for t in every if not late or t.number < late[0]]
+            found = ledger.history("a", at=at)
+            assert [c.transaction for c in found.changes] == before and found.version == len(before)
+
+
 def test_names_that_are_not_whole(made: Path) -> None:
     with baash.open(made) as ledger:
         assert ledger.history("7.h5").entity == b"/data/run/7.h5"

@@ -287,3 +287,29 @@ def test_arguments_that_are_none(made: Path) -> None:
                 wrong()
         with pytest.raises(LedgerError, match="has no transaction 46"):
             ledger.transaction(46)
+
+
+def test_an_index_that_is_passed_over_is_told(tmp_path: Path) -> None:
+    """Whoever looks something up is told, on standard error, and gets the right answer all the same."""
+    builder = small(tmp_path / "l")
+    builder.checkpoint()
+    builder.close()
+    build(builder.path)
+    (index,) = builder.path.glob("index-*")
+    with open(index, "r+b") as file:
+        file.write(b"\0" * 64)
+    with baash.open(builder.path) as ledger:
+        id_ = next(ledger.transactions()).id.hex()
+    commands = {
+        "query": ["--entity", "0.h5"],
+        "lineage": ["1.h5"],
+        "prove": [id_, "--output", "-"],
+        "check-file": [],
+    }
+    code = "from baash.cli import main; main()"
+    for verb, more in commands.items():
+        given = [str(tmp_path), "--ledger", str(builder.path)] if verb == "check-file" else [str(builder.path), *more]
+        done = subprocess.run([sys.executable, "-c", code, verb, *given], capture_output=True, timeout=60)
+        assert done.stdout and f"note: {index}".encode() in done.stderr, (verb, done)
+    with baash.open(builder.path) as ledger:
+        assert len(ledger.notes) == 1 and index.name in ledger.notes[0], "told before anything is looked up"

@@ -271,6 +271,15 @@ class Lookup:
         low, high = max(first_ns, 0), min(after_ns - 1, (1 << 64) - 1)
         return np.sort(np.concatenate([_NONE, *(run.between("times", low, high) for run in self._runs)]))
 
+    def heights(self, numbers: np.ndarray) -> np.ndarray:
+        """u8: the heights of the blocks that hold these transactions (u8, ascending)."""
+        parts = [_NONE]
+        for run in self._runs:
+            mine = numbers[(numbers >= np.uint64(run.first)) & (numbers < np.uint64(run.after))]
+            if len(mine):
+                parts.append(run.heights(mine).astype(np.uint64))
+        return np.concatenate(parts)
+
     def blocks_with_hash(self, prefix: str) -> list[int]:
         """Heights, ascending, of the blocks whose hash begins with these hex digits (8 to 64)."""
         low, high = _range(prefix)
