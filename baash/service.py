@@ -39,6 +39,7 @@ from baash.protocol.events import (
     Report,
     Send,
     Stop,
+    Suspect,
     TickElapsed,
 )
 from baash.protocol.messages import HEAD
@@ -324,6 +325,8 @@ class Service:
                         self._progress("note", {"note": kind, "text": text})
                 case Fail(error, text):
                     raise getattr(errors, error)(text)
+                case Suspect(_, text):
+                    raise errors.NotYet(text)
                 case Stop():
                     self._running.discard(node)
 

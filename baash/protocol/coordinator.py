@@ -22,7 +22,6 @@ from baash.protocol.events import (
     Duplicates,
     Effect,
     Event,
-    Fail,
     InputEnded,
     MessageReceived,
     NodesLost,
@@ -32,6 +31,7 @@ from baash.protocol.events import (
     Report,
     Send,
     Stop,
+    Suspect,
     TickElapsed,
 )
 from baash.protocol.flights import Flights, Limits
@@ -115,7 +115,7 @@ class Coordinator:
             case NodesLost(nodes):
                 for other in self.view.coordinators:
                     if other.node in nodes and other.node != self.node:
-                        return [Fail("NotYet", lost_coordinator(other.cluster))]
+                        return [Suspect(frozenset((other.node,)), lost_coordinator(other.cluster))]
                 out += self.flights.lost(nodes, now_ns)
             case TickElapsed():
                 out += self.flights.overdue(now_ns)

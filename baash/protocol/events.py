@@ -176,8 +176,16 @@ class Fail:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """This view cannot go on with these nodes: they are dead, hang, or lie. Their ranks are to be left out of the next."""
+
+    nodes: frozenset[int]
+    text: str
+
+
+@dataclass(frozen=True)
 class Stop:
     """Everything taken in is decided and the view is closed."""
 
 
-Effect = Send | Persist | Reply | Duplicates | ReadLedger | Report | Fail | Stop
+Effect = Send | Persist | Reply | Duplicates | ReadLedger | Report | Fail | Suspect | Stop

@@ -27,7 +27,6 @@ from baash.protocol.committed import check_slot, lacked_blocks, open_blocks, ope
 from baash.protocol.events import (
     Effect,
     Event,
-    Fail,
     LedgerRead,
     MessageReceived,
     NodesLost,
@@ -35,6 +34,7 @@ from baash.protocol.events import (
     Report,
     Send,
     Stop,
+    Suspect,
 )
 from baash.protocol.messages import Kind, Message, encode, open_message, rows
 from baash.protocol.plan import Log, window_rows
@@ -129,7 +129,7 @@ class Validator:
             case NodesLost(nodes):
                 for coordinator in self.view.coordinators:
                     if coordinator.node in nodes:
-                        return [Fail("NotYet", lost_coordinator(coordinator.cluster))]
+                        return [Suspect(frozenset((coordinator.node,)), lost_coordinator(coordinator.cluster))]
         return []
 
     # -- votes ----------------------------------------------------------------------------------------------------
