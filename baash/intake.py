@@ -2,12 +2,17 @@
 
 Every rank that leads a cluster reads the whole input and keeps what its clusters decide, so a record's place in the
 input needs no messages (``docs/decisions``). Nothing is held back here but one chunk; the protocol says when it wants more.
+
+Fairness: the sources of a run take turns. Next is always the one that has given the fewest bytes (a newcomer begins level with
+the one that has given least), so of two that both have more to give neither is ahead of the other by more than one chunk, however long
+either is. What a source gives stays in its order; between sources there is none. The same in every rank and every run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush, heapreplace
 
 import numpy as np
 
@@ -15,10 +20,12 @@ from baash import kernels
 from baash.batch import Batch
 from baash.errors import InputError
 from baash.protocol.view import View
-from baash.records import Reason, Tag
+from baash.records import TRANSACTION, Reason, Tag
 from baash.sources import Chunk, Source
 
 CHUNK_TRANSACTIONS = 4096
+SKIPPED_BYTES = TRANSACTION.itemsize  # what something malformed counts: the shortest record's head
+TURNS = 16  # sources that are open at once, the next begins when one of them has ended
 
 Known = Callable[
     [int, np.ndarray], np.ndarray
@@ -54,22 +61,40 @@ class Reads:
     entities: np.ndarray
 
 
-class Intake:
-    """The sources of a run, one behind the other, for ``clusters``."""
+def in_turn(sources: Sequence[Source], size: int, turns: int) -> Iterator[tuple[Source, Chunk]]:
+    """The chunks of all sources, ``turns`` of them at once; with 1: one source behind the other."""
+    coming = iter(enumerate(sources))
+    given: list[tuple[int, int, Source, Iterator[Chunk]]] = []  # a heap: bytes, place, …
+    while True:
+        while len(given) < turns and (one := next(coming, None)) is not None:
+            heappush(given, (given[0][0] if given else 0, one[0], one[1], one[1].chunks(size)))
+        if not given:
+            return
+        before, place, source, chunks = given[0]
+        chunk = next(chunks, None)
+        if chunk is None:
+            heappop(given)
+        else:
+            heapreplace(given, (before + _weight(chunk), place, source, chunks))
+            yield source, chunk
 
-    def __init__(self, view: View, clusters: Sequence[int], sources: Sequence[Source]) -> None:
+
+def _weight(chunk: Chunk) -> int:
+    """Bytes of a chunk; never 0, or a source of nothing but malformed lines would always be next."""
+    names = 0 if chunk.reads is None else int(chunk.reads[0].nbytes)
+    return max(1, int(chunk.records.nbytes) + names + SKIPPED_BYTES * len(chunk.skipped))
+
+
+class Intake:
+    """The sources of a run for ``clusters``: ``turns`` of them in turn, the others when one of these has ended."""
+
+    def __init__(self, view: View, clusters: Sequence[int], sources: Sequence[Source], turns: int = TURNS) -> None:
         self.counts = Counts()
         self.total = _total(sources)
         self.ended = not sources or not clusters
-        self.newest_sequence = 0
         self._view, self._clusters = view, list(clusters)
         self._alone = len(view.coordinators) == 1
-        self._chunks = self._walk(sources)
-
-    def _walk(self, sources: Sequence[Source]) -> Iterator[tuple[Source, Chunk]]:
-        for source in sources:
-            for chunk in source.chunks(CHUNK_TRANSACTIONS):
-                yield source, chunk
+        self._chunks = in_turn(sources, CHUNK_TRANSACTIONS, turns)
 
     def next(self) -> tuple[list[Offer], list[Reads]]:
         """The next chunk, by cluster; sets ``ended`` when there is none. Raises InputError."""
@@ -88,7 +113,6 @@ class Intake:
         info, reason, at = kernels.scan(chunk.records, None)
         if reason != Reason.NONE:
             raise InputError(f"{source.name} made a malformed record ({Reason(reason).name}) at number {at} of a chunk")
-        self.newest_sequence = int(info["sequence"].max())
         entities = kernels.entity_hashes(chunk.records, info)
         if self._alone:
             return [self._offer(self._clusters[0], Batch(chunk.records, info, _ids(chunk.records, info), entities))]

@@ -16,7 +16,7 @@ from typing import Any, cast
 from baash import conclusion
 from baash.errors import BaashError, StorageError
 from baash.hosted import Hosted
-from baash.intake import Intake
+from baash.intake import TURNS, Intake
 from baash.keys import PrivateKey
 from baash.ledger import writer as writers
 from baash.ledger.fetch import Fetcher
@@ -184,7 +184,8 @@ class Rank:
                 kind = cast(writers.Kind, self.options.writer)
                 writer = writers.open_writer(kind, folder, self.view, communicator)
                 store = Store(folder, self.view.view, writer, self._together if communicator else nullcontext)
-            intake = Intake(self.view, [c.cluster for c in mine], self.sources()) if mine else None
+            turns = 1 if self.options.in_order else TURNS
+            intake = Intake(self.view, [c.cluster for c in mine], self.sources(), turns) if mine else None
             fetcher = Fetcher(self.options.ledger)
             service = Service(
                 self.transport,

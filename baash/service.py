@@ -50,7 +50,6 @@ from baash.store import Done, Storing
 Actor = Coordinator | Validator
 TICK_NS = 20_000_000
 PROGRESS_NS = 200_000_000
-SEQUENCE_SPAN = 65_536  # of one issuer's numbers, undecided at once (records.REPLAY_WIDTH)
 
 
 class Transport(Protocol):
@@ -255,7 +254,7 @@ class Service:
                     self._ready.append((coordinator.node, InputEnded()))
                 return True
             return False
-        if not all(c.wants_input for c in self._coordinators.values()) or self._span(intake) > SEQUENCE_SPAN // 2:
+        if not all(c.wants_input for c in self._coordinators.values()):
             return False
         offers, reads = intake.next()
         for offer in offers:
@@ -268,11 +267,6 @@ class Service:
                 intake.counts.reads_near += near
                 intake.counts.read_bytes += size
         return True
-
-    def _span(self, intake: Intake) -> int:
-        """How far the newest number is ahead of the oldest undecided one."""
-        oldest = [s for s in (c.oldest_sequence() for c in self._coordinators.values()) if s is not None]
-        return intake.newest_sequence - min(oldest) if oldest else 0
 
     def _deliver(self) -> bool:
         moved = bool(self._ready)

@@ -121,10 +121,18 @@ def execute(options: RunOptions) -> None:
 
 
 def _advise(options: RunOptions, report: dict[str, Any]) -> None:
-    """What to do about a workload that found no table to work on."""
+    """What to do about a workload that found no table to work on, or inputs that may have needed one another."""
+    rejected = report["transactions"]["rejected"]
+    doubtful = sum(rejected.get(reason, 0) for reason in ("entity_unknown", "entity_exists", "version_mismatch"))
+    if doubtful and len(options.input) + bool(options.workload) > 1 and not options.in_order:
+        print(
+            f"baash: {counted(doubtful, 'transaction')} did not fit what the ledger holds; inputs take turns: where one "
+            "builds on those before it, give --in-order",
+            file=sys.stderr,
+        )
     if options.workload in (None, "ycsb-load"):
         return
-    unknown, reads = report["transactions"]["rejected"].get("entity_unknown", 0), report["reads"]
+    unknown, reads = rejected.get("entity_unknown", 0), report["reads"]
     missed = unknown + reads["asked"] - reads["found"] if not reads["found"] else unknown
     if missed:
         print(

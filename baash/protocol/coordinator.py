@@ -76,19 +76,15 @@ class Coordinator:
 
     @property
     def wants_input(self) -> bool:
-        """Whether a source may hand over more: room in the queues."""
+        """Whether a source may hand over more: room in the queues, and no issuer too far ahead of itself."""
         (queued, queued_bytes), (waiting, waiting_bytes) = self.queues.queued, self.queues.waiting
         return (
             not self._ended
-            and queued + waiting < self.limits.queue_transactions
+            and queued + waiting + self.queues.refused < self.limits.queue_transactions
             and queued_bytes + waiting_bytes < self.limits.queue_bytes
+            and self.queues.spread(f.lot for f in self.flights.by_number.values())
+            <= self.view.parameters.replay_width // 2
         )
-
-    def oldest_sequence(self) -> int | None:
-        """The smallest sequence number that is taken in and not decided, over all issuers."""
-        flying = [int(f.window.batch.info["sequence"].min()) for f in self.flights.by_number.values()]
-        queued = self.queues.oldest_sequence()
-        return min(flying + ([] if queued is None else [queued]), default=None)
 
     @property
     def busy(self) -> bool:

@@ -5,6 +5,10 @@ about a locked entity waits in ``pending``; when locks fall, all that waited go 
 newer, so a hot entity costs latency and not throughput. Each (issuer, sequence) is taken in once: a replay with the
 same id gets the first answer, one with another id is the issuer's misconduct. Limits stop intake; they never stop what is
 put back.
+
+Fairness: everything goes in the order in which it was taken in, whoever sent it. What waited for a lock, and what a lost window
+gives back, returns to its old place and not to the front: so no flood on one entity can hold up what came before it.
+Nobody whose transaction could go is overtaken (``docs/protocol.md``, Fairness).
 """
 
 from __future__ import annotations
@@ -12,6 +16,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import merge
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,12 +50,31 @@ class Lot:
     def cut(self, first: int, last: int) -> Lot:
         return Lot(self.batch.cut(first, last), self.arrived_ns[first:last])
 
+    @property
+    def first_ns(self) -> int:
+        return int(self.arrived_ns[0])
+
+    def runs(self) -> list[Lot]:
+        """What was taken in together, one lot each."""
+        ends = [0, *(np.flatnonzero(np.diff(self.arrived_ns)) + 1).tolist(), len(self)]
+        return [self.cut(a, b) for a, b in pairwise(ends) if b > a]
+
+    @cached_property
+    def oldest(self) -> dict[bytes, int]:
+        """The smallest number of each issuer."""
+        return _by_issuer(self.batch, np.minimum)
+
 
 def join(lots: list[Lot]) -> Lot:
     if len(lots) == 1:
         return lots[0]
     arrived = np.concatenate([x.arrived_ns for x in lots]) if lots else np.zeros(0, dtype=np.int64)
     return Lot(batches.join([x.batch for x in lots]), arrived)
+
+
+def _by_arrival(*queues: Iterable[Lot]) -> Iterable[Lot]:
+    """Queues that are in order of arrival as one; among those that came together an earlier queue's go first."""
+    return merge(*queues, key=lambda lot: lot.first_ns)
 
 
 class Queues:
@@ -61,6 +87,7 @@ class Queues:
         self.duplicates = 0
         self._seen = decided.copy()
         self._locks = EntityTable()
+        self._newest: dict[bytes, int] = {}  # the highest number taken in, by issuer
         self._rejected: list[np.ndarray] = []
         self._in_round = np.zeros(0, dtype=REJECTION)  # rejections that a round under way brings
 
@@ -82,6 +109,8 @@ class Queues:
         if not len(batch):
             return
         self._seen.mark(batch.info["issuer"], batch.info["sequence"])
+        for issuer, newest in _by_issuer(batch, np.maximum).items():
+            self._newest[issuer] = max(newest, self._newest.get(issuer, 0))
         forged = [i for i in batches.signed(batch).tolist() if not signature_holds(batch, i)]
         if forged:
             self.reject(batch, np.array(forged), Reason.BAD_SIGNATURE)
@@ -108,13 +137,24 @@ class Queues:
                 self.reject(batch, np.array([index]), Reason.ISSUER_CONFLICT)
 
     def _admit(self, lot: Lot) -> None:
-        waits = self._is_locked(lot.batch)
-        if not waits.any():
-            self.queue.append(lot)
-            return
-        self.pending.append(lot.select(waits))
-        if not waits.all():
-            self.queue.append(lot.select(~waits))
+        """What is newer than all that is here."""
+        free, held = self._parted([lot])
+        self.queue += free
+        self.pending += held
+
+    def _parted(self, lots: Iterable[Lot]) -> tuple[list[Lot], list[Lot]]:
+        """(what could go, what is about a locked entity), each in the same order."""
+        free: list[Lot] = []
+        held: list[Lot] = []
+        for lot in lots:
+            waits = self._is_locked(lot.batch)
+            if not waits.any():
+                free.append(lot)
+                continue
+            held.append(lot.select(waits))
+            if not waits.all():
+                free.append(lot.select(~waits))
+        return free, held
 
     def _is_locked(self, batch: Batch) -> np.ndarray:
         if not len(self._locks):
@@ -134,6 +174,11 @@ class Queues:
     def waiting(self) -> tuple[int, int]:
         """(transactions, bytes) behind locks."""
         return sum(len(x) for x in self.pending), sum(x.nbytes for x in self.pending)
+
+    @property
+    def refused(self) -> int:
+        """Rejections that no committed round holds yet."""
+        return sum(map(len, self._rejected)) + len(self._in_round)
 
     def take(self, transactions: int, nbytes: int) -> Lot:
         """The next window's transactions, in order, up to the limits but at least one."""
@@ -157,22 +202,18 @@ class Queues:
         entities = _keys(batch.entities[batch.writes])
         ones = np.ones(len(entities), dtype=np.uint64)
         self._locks.upsert(entities, ones, ones.astype(bool), ones)
-        if self.queue:  # what was cut off the window's tail may be about the same entities
-            lots, self.queue = self.queue, deque()
-            behind, self.pending = self.pending, deque()
-            for lot in (*behind, *lots):
-                self._admit(lot)
+        free, held = self._parted(self.queue)  # what was cut off the window's tail may be about the same entities
+        if held:
+            self.queue, self.pending = deque(free), deque(_by_arrival(self.pending, held))
 
     def unlock(self, batch: Batch, put_back: Lot | None) -> None:
-        """A window is committed; what it gives back goes first, then what waited, then what is newer."""
+        """A window is committed: what it gives back and what waited for it return to their places."""
         self._locks.remove(_keys(batch.entities[batch.writes]))
-        newer, self.queue = self.queue, deque()
-        waited, self.pending = self.pending, deque()
-        if put_back is not None and len(put_back):
-            self._admit(put_back)
-        for lot in waited:
-            self._admit(lot)
-        self.queue.extend(newer)
+        back = put_back.runs() if put_back is not None else []
+        free, held = self._parted(_by_arrival(back, self.pending))
+        self.pending = deque(held)
+        if free:
+            self.queue = deque(_by_arrival(free, self.queue))
 
     # -- rejections -----------------------------------------------------------------------------------------------
 
@@ -197,10 +238,23 @@ class Queues:
     def has_rejections(self) -> bool:
         return bool(self._rejected)
 
-    def oldest_sequence(self) -> int | None:
-        """The smallest number that is queued or waits."""
-        lots = (*self.queue, *self.pending)
-        return min((int(x.batch.info["sequence"].min()) for x in lots), default=None)
+    def spread(self, in_flight: Iterable[Lot]) -> int:
+        """How far an issuer's newest number is ahead of its oldest undecided one, at most: what replays are told by."""
+        lots = (*in_flight, *self.queue, *self.pending)
+        return max((self._newest[i] - first for lot in lots for i, first in lot.oldest.items()), default=0)
+
+
+def _by_issuer(batch: Batch, choose: np.ufunc) -> dict[bytes, int]:
+    """The smallest or greatest number of each issuer; one, as a rule."""
+    issuer, sequence = np.ascontiguousarray(batch.info["issuer"]), batch.info["sequence"]
+    if not len(sequence):
+        return {}
+    if (issuer == issuer[0]).all():
+        return {issuer[0].tobytes(): int(choose.reduce(sequence))}
+    names, which = np.unique(issuer.view("V16")[:, 0], return_inverse=True)
+    found = sequence[np.unique(which, return_index=True)[1]].copy()
+    choose.at(found, which, sequence)
+    return {n.tobytes(): int(v) for n, v in zip(names, found, strict=True)}
 
 
 def _again(info: np.ndarray, fresh: np.ndarray) -> np.ndarray:

@@ -49,10 +49,12 @@ def _bounded(job: Job, process: Process) -> Iterator[str]:
     limits = job.shape.limits
     for node in process.hosted.nodes.values() if process.hosted else ():
         if isinstance(node, Coordinator):
-            queued = node.queues.queued[0] + node.queues.waiting[0]
+            queues = node.queues
+            refused = sum(map(len, queues._rejected)) + len(queues._in_round)
+            queued = queues.queued[0] + queues.waiting[0] + refused
             most = limits.queue_transactions + 2 * limits.windows_in_flight * limits.window_transactions
             if queued > most + job.shape.at_once:
-                yield f"coordinator {node.node} has {queued} transactions queued, {most} at most were to be expected"
+                yield f"coordinator {node.node} has {queued} transactions queued or rejected, {most} at most were to be expected"
             if len(node.flights.by_number) > 2 * limits.windows_in_flight:
                 yield f"coordinator {node.node} has {len(node.flights.by_number)} windows in flight"
 

@@ -6,7 +6,7 @@ will be a second ``Fleet`` in the same job: view, network and processes are one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Job:
         folder: Folder,
         disk: Disk,
         number: int,
-        material: Material,
+        sources: Sequence[Material],
         learned: Learned,
         validator: MakeValidator = lambda job: Validator,
         coordinator: MakeCoordinator = lambda job: Coordinator,
@@ -77,7 +77,7 @@ class Job:
         self.leaves_out = False  # and does so without a trace
         self.makers = validator(self), coordinator(self)
         self.began_ns = self.moved_ns = world.now
-        self._material, self._learned = material, learned
+        self._sources, self._learned = sources, learned
         self._read: dict[int | None, tuple[Restored, Log]] = {}
         self._steps: Generator[None, None, tuple[View, dict[str, bytes]]] | None = None
 
@@ -161,7 +161,7 @@ class Job:
 
     def _intake(self, hosted: Hosted) -> Intake | None:
         led = [c.cluster for c in hosted.coordinators]
-        return Intake(hosted.view, led, [self._material]) if led else None
+        return Intake(hosted.view, led, self._sources) if led else None
 
     # -- how it is --------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from baash.records import ANY_VERSION, Operation, key_issuer, source_issuer
 from baash.sources.chunk import Chunk
 
 NAME = "made-up"
+ISSUER = slice(16, 32)  # of a record
 
 
 class Fate(Enum):
@@ -134,10 +135,9 @@ def make(draw: Random, mix: Mix) -> list[Offered]:
 class Material:
     """A source (``sources/chunk.py``) of what was made: some at a time, the same in every run."""
 
-    name = NAME
-
-    def __init__(self, offered: list[Offered], at_once: int) -> None:
-        self.total = len(offered)
+    def __init__(self, offered: list[Offered], at_once: int, name: str = NAME) -> None:
+        self.name = name
+        self.total: int | None = len(offered)
         self._offered, self._at_once = offered, at_once
 
     def chunks(self, size: int) -> Iterator[Chunk]:
@@ -146,3 +146,12 @@ class Material:
             part = self._offered[first : first + step]
             raw = b"".join(one.record for one in part)
             yield Chunk(np.frombuffer(raw, dtype=np.uint8).copy(), len(part))
+
+
+def parted(offered: list[Offered], at_once: int, sources: int) -> list[Material]:
+    """So many sources at most; all of an issuer comes from one of them, in its order."""
+    issuers = list(dict.fromkeys(one.record[ISSUER] for one in offered))
+    parts: list[list[Offered]] = [[] for _ in range(min(sources, max(1, len(issuers))))]
+    for one in offered:
+        parts[issuers.index(one.record[ISSUER]) % len(parts)].append(one)
+    return [Material(part, at_once, f"{NAME}-{i}") for i, part in enumerate(parts)]

@@ -51,6 +51,7 @@ class Shape:
     limits: Limits
     weather: Weather
     mix: Mix
+    sources: int = 1  # what is offered is parted into
     at_once: int = 20  # transactions that the source hands over together
     pace_ns: tuple[int, int] = (20 * US, 500 * US)  # a turn of a rank's loop
     tick_ns: int = 100 * MS
@@ -117,6 +118,7 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
         limits,
         Weather() if calm else _weather(draw, given),
         mix,
+        sources=Random(f"sources {seed}").choice((1, 1, 2, 4)),
         at_once=draw.choice((1, 5, 20, 100)),
         pace_ns=draw.choice(((20 * US, 100 * US), (20 * US, 2 * MS), (1 * MS, 30 * MS))),
         tick_ns=draw.choice((50, 100, 200)) * MS,

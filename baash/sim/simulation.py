@@ -17,10 +17,10 @@ from pathlib import Path
 
 from baash.ledger.folder import Folder
 from baash.protocol.events import Reply
-from baash.sim import accidents, checkers, frauds, liars
+from baash.sim import accidents, checkers, fairness, frauds, liars
 from baash.sim.disk import Disk
 from baash.sim.job import Job
-from baash.sim.material import Material, Offered, make
+from baash.sim.material import Offered, make, parted
 from baash.sim.network import Weather
 from baash.sim.process import ENDED, Life, Process
 from baash.sim.shape import PATIENCE_S, Shape
@@ -64,6 +64,7 @@ class Simulation:
         self.folder = Folder.create(root / "ledger")
         self.disk = Disk(self.world)
         self.offered: list[Offered] = make(self.world.draw, shape.mix)
+        self.sources = parted(self.offered, shape.at_once, shape.sources)
         self.jobs: list[Job] = []
         self.receipts: dict[bytes, int] = {}  # id → its number in the ledger, as an honest coordinator said
         self.refused: dict[bytes, int] = {}  # id → the reason an honest coordinator gave
@@ -101,10 +102,10 @@ class Simulation:
             self.folder,
             self.disk,
             len(self.jobs),
-            Material(self.offered, self.shape.at_once),
+            self.sources,
             self._learned,
             lambda j: liars.validator(self, j),
-            lambda j: frauds.coordinator(self, j),
+            lambda j: fairness.watched(frauds.coordinator(self, j), lambda n: n not in j.liars, self.violated),
         )
         self.jobs.append(job)
         job.calm = self.quiet_ns is not None

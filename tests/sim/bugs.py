@@ -6,6 +6,7 @@ as the campaign's mix would do by itself, only slower.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,6 +195,31 @@ def _unlocked_too_early(patch: Patch) -> None:
     patch.setattr(Queues, "unlock", lambda self, batch, put_back: sound(self, batch, None))
 
 
+def _waited_first(patch: Patch) -> None:
+    """What waited for a lock goes to the front of the queue, and so does a flood on one entity, again and again."""
+    sound = Queues.unlock
+
+    def unlock(self: Queues, batch: Any, put_back: Any) -> None:
+        newer, self.queue = self.queue, deque()
+        sound(self, batch, put_back)
+        self.queue += newer
+
+    patch.setattr(Queues, "unlock", unlock)
+
+
+def _waits_on(patch: Patch) -> None:
+    """What waited for a lock stays where it is when others are about the same entity in the next window too."""
+    sound = Queues.unlock
+
+    def unlock(self: Queues, batch: Any, put_back: Any) -> None:
+        kept = self.pending.popleft() if len(self.pending) > 1 else None
+        sound(self, batch, put_back)
+        if kept is not None:
+            self.pending.appendleft(kept)
+
+    patch.setattr(Queues, "unlock", unlock)
+
+
 def _state_not_applied(patch: Patch) -> None:
     """A coordinator does not bring its own state up to what it committed."""
     sound = Coordinator._apply
@@ -259,6 +285,8 @@ BUGS: dict[str, Bug] = {
         found=2,
         given={"frauds": ("invalid transactions",), "lying_coordinators": 1},
     ),
+    "what waited first": Bug("what waited for a lock overtakes what came before it", _waited_first, found=11),
+    "waits on": Bug("what waited for a lock goes on waiting without one", _waits_on, found=11),
     "own state not applied": Bug("a coordinator forgets what it committed", _state_not_applied, found=2),
     "predecessor not flushed": Bug(
         "a cut is taken of a record that is not durable",
