@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 600
 SEEDS ?= 20000
 BUILT_FROM := pyproject.toml $(wildcard setup.py CMakeLists.txt baash/*.pyx baash/*.pxd baash/core/*.pxi csrc/* csrc/*/*)
 
-.PHONY: help run campaign models sim sim-long sim-scale test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
+.PHONY: help run campaign models sim sim-long sim-scale sim-scale-plot test test-serial test-mpi bench-compare bench-baseline bench-plots lint types ctest-sanitized ctest-cpus fuzz check format clean machine
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ sim-long: .venv/.test ## twenty thousand of them (SEEDS=N for others; an hour on
 
 sim-scale: .venv/.test ## what a made-up world costs, from 16 nodes to 10,000
 	.venv/bin/baash simulate --scale
+
+sim-scale-plot: .venv/.bench ## measure that and draw docs/scale.svg (some minutes, 850 MB)
+	mkdir -p build
+	.venv/bin/baash simulate --scale --json > build/scale.json
+	.venv/bin/python bench/scale_plot.py build/scale.json
 
 bench-compare: .venv/.test ## the kernels' rates against the stored baseline, as ratios to hashlib (some minutes)
 	.venv/bin/python bench/compare.py || [ $$? = 77 ]

@@ -4,7 +4,7 @@ Every rank that leads a cluster reads the whole input and keeps what its cluster
 input needs no messages (``docs/decisions``). Nothing is held back here but one chunk; the protocol says when it wants more.
 
 Fairness: the sources of a run take turns. Next is always the one that has given the fewest bytes (a newcomer begins level with
-the one that has given least), so of two that both have more to give neither is ahead of the other by more than one chunk, however long
+the one that has given least), so the counts of two that both have more to give are never further apart than one chunk, however long
 either is. What a source gives stays in its order; between sources there is none. The same in every rank and every run.
 """
 

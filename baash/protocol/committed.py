@@ -54,8 +54,7 @@ def check_slot(view: View, slot: np.ndarray, previous: bytes, number: int) -> np
 def open_body(body: np.ndarray, record: np.ndarray) -> np.ndarray:
     """The window rows (ROUND_WINDOW) of the round body that ``record`` names."""
     count = int(record["window_count"])
-    size = body.nbytes - 8 * count
-    if size < ROUND_BODY.itemsize or hashlib.sha256(body[:size].tobytes()).digest() != record["body"].tobytes():
+    if body.nbytes < ROUND_BODY.itemsize or hashlib.sha256(body.tobytes()).digest() != record["body"].tobytes():
         raise PeerError("a round body that is not the commit record's")
     windows: np.ndarray = body[ROUND_BODY.itemsize : ROUND_BODY.itemsize + count * ROUND_WINDOW.itemsize].view(
         ROUND_WINDOW

@@ -222,7 +222,7 @@ class Coordinator:
             records = [f.committed_records for f in sent]
             sections: list[np.ndarray | bytes] = [
                 slot,
-                done.body,
+                done.body[: int(done.locator["body_bytes"])],  # where certificates lie is for readers of the ledger
                 np.array(firsts, dtype="<u8").tobytes(),
                 np.array(missing, dtype="<u8").tobytes(),
                 pad8([f.encoded for f in flights if f.encoded is not None]),

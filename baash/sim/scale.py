@@ -23,6 +23,7 @@ from baash.sim.world import MS, US, S
 
 SIZES = ((16, 1), (100, 5), (500, 10), (2_000, 40), (10_000, 100))  # nodes, clusters
 PER_CLUSTER = 64  # transactions
+PARTS = ("commit_record", "body", "own_cluster")  # of what a node is told of a round, beside the blocks it lacks
 
 
 def shape_of(nodes: int, clusters: int, seed: int) -> Shape:
@@ -56,10 +57,16 @@ def measure(nodes: int, clusters: int, seed: int = 1) -> dict[str, Any]:
     """One world of that size."""
     before = _memory_bytes()
     hashed: Counter[int] = Counter()
+    told: Counter[str] = Counter()
 
     def watch(sim: Simulation) -> None:
         sim._again = False
-        sim.world.heard = lambda data: hashed.update(_content(data))
+
+        def heard(data: Any) -> None:
+            hashed.update(_content(data))
+            told.update(_round(data))
+
+        sim.world.heard = heard
 
     outcome = play(shape_of(nodes, clusters, seed), change=watch)
     offered = outcome.record_bytes
@@ -77,6 +84,7 @@ def measure(nodes: int, clusters: int, seed: int = 1) -> dict[str, Any]:
         "message_bytes_per_transaction": round(outcome.message_bytes / decided, 1),
         "hashed_to_validate_per_committed_byte": round((offered + hashed[Kind.WINDOW]) / max(1, offered), 3),
         "hashed_by_replicas_per_committed_byte": round(hashed[Kind.COMMITTED] / max(1, offered), 3),
+        "round_bytes_per_node": {part: round(told[part] / max(1, outcome.messages["COMMITTED"])) for part in PARTS},
         "memory_bytes_per_node": round(max(0, _memory_bytes() - before) / nodes),
         "peak_memory_bytes": _memory_bytes(),
         "simulated_s": round(outcome.simulated_ns / 1e9, 3),
@@ -88,6 +96,14 @@ def _content(data: Any) -> dict[int, int]:
     kind = int(data[: HEAD.itemsize].view(HEAD)[0]["kind"])
     place = {Kind.WINDOW: 6, Kind.COMMITTED: 5}.get(Kind(kind))
     return {} if place is None else {kind: int(open_message(data).sections[place].nbytes)}
+
+
+def _round(data: Any) -> dict[str, int]:
+    """Bytes of what a node is told of a round, by ``PARTS``."""
+    if int(data[: HEAD.itemsize].view(HEAD)[0]["kind"]) != Kind.COMMITTED:
+        return {}
+    slot, body, firsts, lacking, certificates, _, around = (int(s.nbytes) for s in open_message(data).sections)
+    return dict(zip(PARTS, (slot, body, certificates + firsts + lacking + around), strict=True))
 
 
 def _memory_bytes() -> int:

@@ -70,3 +70,6 @@ def test_the_cost_of_a_world() -> None:
     worlds = json.loads(done.output)["worlds"]
     assert [w["nodes"] for w in worlds] == [16, 100] and not any(w["violations"] for w in worlds)
     assert {w["hashed_to_validate_per_committed_byte"] for w in worlds} == {5.0}  # 3f+2, whatever the size
+    told = [w["round_bytes_per_node"] for w in worlds]
+    assert all(t["body"] >= 16 + 48 * w["clusters"] + 64 for t, w in zip(told, worlds, strict=True))
+    assert [t["commit_record"] for t in told] == [512, 1024], "a slot of 352 + 72 bytes a coordinator, in 512s"
