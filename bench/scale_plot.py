@@ -50,7 +50,7 @@ def each_round(axis: Any, worlds: list[World]) -> None:
 
 
 def each_node(axis: Any, worlds: list[World]) -> None:
-    measured = [w for w in worlds if w["memory_bytes_per_node"] and w["nodes"] >= 100]  # below, it is the interpreter's
+    measured = [w for w in worlds if w["memory_bytes_per_node"] and w["nodes"] >= 500]  # below, it is the interpreter
     kilobytes = [{**w, "memory": w["memory_bytes_per_node"] / 1000} for w in measured]
     line(axis, kilobytes, "memory", "memory, kB", COLOURS[0])
     axis.set(title="a node", ylim=(0, None))
@@ -65,6 +65,9 @@ def main(file: str) -> None:
     for axis, panel in zip(axes, (each_transaction, each_round, each_node), strict=True):
         panel(axis, found["worlds"])
         axis.set(xscale="log", xlabel="nodes")
+        axis.set_xticks([w["nodes"] for w in found["worlds"]], [f"{w['nodes']:,}" for w in found["worlds"]])
+        axis.minorticks_off()
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.grid(True, which="major", lw=0.3)
         axis.legend(fontsize=7)
     figure.tight_layout()

@@ -32,7 +32,7 @@ def shape_of(nodes: int, clusters: int, seed: int) -> Shape:
         nodes,
         clusters,
         nodes,
-        Parameters(block_size=4, replay_width=1024),
+        Parameters(block_size=4, replay_width=16_384),  # twice the numbers of the largest world: none waits for them
         Limits(window_transactions=16, segment_bytes=1 << 20),
         Weather(delay_ns=(20 * US, 200 * US)),
         Mix(
