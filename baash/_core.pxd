@@ -176,3 +176,24 @@ cdef extern from "baash.h" nogil:
                          const uint64_t *)
     int baash_state_prints(uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint64_t *)
     int baash_state_follow(uint16_t *, size_t *, baash_entity_table *, const baash_act *, size_t)
+
+    ctypedef struct baash_block_room:
+        uint8_t *records
+        baash_transaction_info *info
+        uint8_t *ids
+        uint8_t *entities
+        size_t records_bytes, capacity, piece_bytes
+
+    ctypedef struct baash_block_source:
+        int file
+        uint64_t begin, size
+
+    ctypedef struct baash_block_walk:
+        size_t block, after
+        uint64_t transactions, acts, bytes, count
+        baash_taken met
+        int stop
+
+    int baash_block_take(baash_block_walk *, baash_act *, uint64_t *, uint64_t *, size_t, const baash_block_room *,
+                         const baash_block_source *, const uint8_t *, const uint64_t *, size_t, const uint32_t *,
+                         const uint64_t *, int)

@@ -406,6 +406,43 @@ BAASH_API int baash_state_take(baash_act *acts, uint64_t *pairs, uint64_t *ids8,
  * of two issuers only by chance (2^-64), which nobody can help along who does not know the seeds. */
 BAASH_API int baash_state_prints(uint64_t *prints, const uint8_t *issuers, const uint64_t *sequences, size_t count,
                                  const uint64_t seeds[3]);
+/* What baash_block_take works in. */
+typedef struct baash_block_room {
+    uint8_t *records; /* records_bytes: no larger block is read */
+    baash_transaction_info *info; /* capacity rows; ids and entities: capacity × 32 */
+    uint8_t *ids, *entities;
+    size_t records_bytes, capacity;
+    size_t piece_bytes; /* so many are read at a time, if blocks are smaller */
+} baash_block_room;
+
+/* Where records lie: `size` bytes from byte `begin` of a file open for reading. */
+typedef struct baash_block_source {
+    int file;
+    uint64_t begin, size;
+} baash_block_source;
+
+enum {
+    BAASH_WALK_DONE = 0, /* all blocks */
+    BAASH_WALK_LOOK = 1, /* the piece is taken; some of its transactions are signed, refer to others or are of another cluster */
+    BAASH_WALK_UNTAKEN = 2, /* something is wrong with the piece, or it cannot be read, or has no room */
+};
+
+/* How far a walk has come. Zeros at first; to go on behind a piece, `block` becomes `after`. */
+typedef struct baash_block_walk {
+    size_t block, after; /* all before `block` is done; it stopped at the piece [block, after) */
+    uint64_t transactions, acts; /* rows that were filled */
+    uint64_t bytes, count; /* of the piece: what lies in the room */
+    baash_taken met; /* in the piece */
+    int stop; /* BAASH_WALK_* */
+} baash_block_walk;
+
+/* Reads blocks, rows[blocks × 128], from a file, holds them against their headers as baash_transaction_read and
+ * baash_block_match do, and takes them as baash_state_take does; pairs, ids8, acts[capacity]. bounds[blocks + 1], from 0 on: the number
+ * of each block's first transaction. ids of the room are used up. BAASH_E_VALUE: bounds ask for more than capacity. */
+BAASH_API int baash_block_take(baash_block_walk *walk, baash_act *acts, uint64_t *pairs, uint64_t *ids8, size_t capacity,
+                               const baash_block_room *room, const baash_block_source *source, const uint8_t *rows,
+                               const uint64_t *bounds, size_t blocks, const uint32_t *owners, const uint64_t seeds[3],
+                               int kernel);
 /* The rules over entities alone, for who only replays what was decided: each act is judged (reasons[count]) and, if it
  * keeps the rules, done to the table at once. *done, in and out: BAASH_E_FULL when the table is at 70 %; grow, call again. */
 BAASH_API int baash_state_follow(uint16_t *reasons, size_t *done, baash_entity_table *table, const baash_act *acts,

@@ -33,6 +33,69 @@ def block_match(uint8_t[:, ::1] work, const uint8_t[:, ::1] rows, const uint8_t[
     return match != 0
 
 
+cdef class Walk:
+    """The blocks of a round on their way from a file to what is kept of them; keeps the arrays."""
+
+    cdef baash_block_walk c
+    cdef baash_block_room room
+    cdef object arrays
+
+    def __init__(self, uint8_t[::1] records, uint8_t[:, ::1] info, uint8_t[:, ::1] ids, uint8_t[:, ::1] entities,
+                 size_t piece_bytes):
+        cdef size_t n = info.shape[0]
+        shape(info.shape[0], info.shape[1], n, 64)
+        shape(ids.shape[0], ids.shape[1], n, 32)
+        shape(entities.shape[0], entities.shape[1], n, 32)
+        self.arrays = (records, info, ids, entities)
+        self.room = baash_block_room(
+            records=&records[0], info=<baash_transaction_info *> &info[0, 0], ids=&ids[0, 0], entities=&entities[0, 0],
+            records_bytes=records.shape[0], capacity=n, piece_bytes=piece_bytes)
+
+    def begin(self):
+        self.c = baash_block_walk(block=0, after=0, transactions=0, acts=0, bytes=0, count=0, stop=0)
+
+    @property
+    def piece(self):
+        """(first block, behind the last, transactions, bytes) of the piece it stopped at"""
+        return self.c.block, self.c.after, self.c.count, self.c.bytes
+
+    @property
+    def filled(self):
+        """(transactions, acts)"""
+        return self.c.transactions, self.c.acts
+
+    @property
+    def met(self):
+        """(signed, refers, strangers) of the piece"""
+        return self.c.met.is_signed, self.c.met.refers, self.c.met.strangers
+
+    def skip(self, uint64_t transactions, uint64_t acts):
+        """Go on behind the piece, of which the caller filled so many rows."""
+        self.c.block = self.c.after
+        self.c.transactions += transactions
+        self.c.acts += acts
+
+    def take(self, uint8_t[:, ::1] acts, uint64_t[::1] pairs, uint64_t[::1] ids8, int file, uint64_t begin,
+             uint64_t size, const uint8_t[:, ::1] rows, const uint64_t[::1] bounds, const uint32_t[::1] owners,
+             const uint64_t[::1] seeds, int kernel):
+        """Why it stopped."""
+        cdef size_t blocks = rows.shape[0], n = acts.shape[0]
+        cdef baash_block_source source = baash_block_source(file=file, begin=begin, size=size)
+        cdef int status
+        shape(rows.shape[0], rows.shape[1], blocks, 128)
+        shape(acts.shape[0], acts.shape[1], n, 32)
+        same(bounds.shape[0], blocks + 1)
+        same(pairs.shape[0], n)
+        same(ids8.shape[0], n)
+        same(owners.shape[0], 4096)
+        same(seeds.shape[0], 3)
+        with nogil:
+            status = baash_block_take(&self.c, <baash_act *> &acts[0, 0], &pairs[0], &ids8[0], n, &self.room, &source,
+                                      &rows[0, 0], &bounds[0], blocks, &owners[0], &seeds[0], kernel)
+        check(status, self.c.block)
+        return self.c.stop
+
+
 cdef class Window:
     """A window as it came; keeps the arrays."""
 

@@ -23,6 +23,7 @@ from baash.kernels.rules import (
 from baash.kernels.tables import EntityTable, ReplayTable
 from baash.kernels.transactions import Room, encode, entity_hashes, gather, read, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_paths, merkle_root_from_path, merkle_roots
+from baash.kernels.walk import Stop, Walk
 from baash.kernels.windows import WindowForm, check_window
 
 __all__ = [
@@ -34,7 +35,9 @@ __all__ = [
     "PageFault",
     "ReplayTable",
     "Room",
+    "Stop",
     "Taken",
+    "Walk",
     "WindowForm",
     "apply_transactions",
     "available",

@@ -18,9 +18,8 @@ from baash.ledger.audit import claims as claims_of
 from baash.ledger.audit.claims import Claims
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.kept import Keeper, Tell
-from baash.ledger.audit.pieces import Memory, bounds_of, good_pieces
+from baash.ledger.audit.pieces import Memory, bounds_of
 from baash.ledger.audit.report import Counted
-from baash.ledger.blocks import Fault
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
 from baash.records import BLOCK_HEADER, REJECTION, ZERO_HASH, Reason
@@ -57,10 +56,9 @@ class Examiner:
         links = list(blocks.chain(rows, found.hashes))
         found.faults([*wrong_headers, *links, *blocks.places(round, rows)])
         _check_totals(round, before, rows, found)
-        bounds, wrong_records = bounds_of(round, rows), list[Fault]()
+        bounds = bounds_of(round, rows)
         keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds))
-        for piece in good_pieces(round, rows, bounds, memory, wrong_records):
-            keeper.take(piece, int(rows["cluster"][piece.first]))
+        wrong_records = keeper.take_round(round, rows, bounds, memory)
         found.faults(wrong_records)
         unread = {fault.block for fault in wrong_records}
         if said is not None:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from baash import kernels, keys
-from baash.ledger.audit.pieces import Piece
+from baash.ledger.audit.pieces import Memory, Piece, one_by_one
+from baash.ledger.blocks import Fault
+from baash.ledger.round import Round
 from baash.protocol.view import View
 from baash.records import TRANSACTION, UNDECIDED_REASONS, Flag, Operation, key_issuer
 
@@ -50,7 +52,30 @@ class Keeper:
         self._rejected = NOTHING
         self.signatures = 0
 
-    def take(self, piece: Piece, cluster: int) -> None:
+    def take_round(self, round: Round, rows: np.ndarray, bounds: np.ndarray, memory: Memory) -> list[Fault]:
+        """Keep the round's good blocks, in order; what is wrong with the others. ``bounds``: as ``bounds_of``."""
+        walk, faults = memory.walk, list[Fault]()
+        walk.begin()
+        while True:
+            place = round.file.place("records")
+            stop = walk.take(
+                self._acts, self._pairs, self._ids8, place, rows, bounds, self._owners, self._seeds
+            )
+            self._used, self._acting = walk.filled
+            if stop is kernels.Stop.DONE:
+                return faults
+            first, after = walk.first, walk.after
+            if stop is kernels.Stop.LOOK:
+                records, info, entities = walk.piece()
+                piece = Piece(first, after, int(bounds[first]), records, info, entities[:0], entities)
+                self._look(piece, int(rows["cluster"][first]), walk)
+                walk.skip()
+                continue
+            for piece in one_by_one(round, rows, bounds, first, after, memory, faults):
+                self._take(piece, int(rows["cluster"][first]))
+            walk.skip(self._used - walk.filled[0], self._acting - walk.filled[1])
+
+    def _take(self, piece: Piece, cluster: int) -> None:
         """Keep a piece, whose blocks say that they are of ``cluster``."""
         begin, acting = self._used, self._acting
         self._used = end = begin + len(piece.info)
@@ -67,6 +92,10 @@ class Keeper:
             self._seeds,
         )
         self._acting += met.acts
+        self._look(piece, cluster, met)
+
+    def _look(self, piece: Piece, cluster: int, met: kernels.Taken | kernels.Walk) -> None:
+        """At what only some transactions have."""
         if met.strangers:
             self._check_shards(piece, cluster)
         if met.signed:
