@@ -63,6 +63,7 @@ class Share:
     def __init__(self, expected: int = 0) -> None:
         """``expected``: how many transactions will come, more or less; memory that was never touched costs nothing."""
         self._known = True
+        self._expected, self._seen = expected, 0
         self._entities = kernels.EntityTable(min(expected, 1 << 16))
         self._pairs, self._ids8 = Growing(expected), Growing(expected)
         self._references = NOTHING
@@ -80,6 +81,8 @@ class Share:
                 self._merge_references()
         self._known = self._known and known
         if self._known and len(kept.acts):
+            self._seen += len(kept.acts)
+            self._entities.aim(len(self._entities) * self._expected // self._seen)
             self._follow(round, kept.acts)
 
     def finish(self) -> Result:
