@@ -197,3 +197,23 @@ cdef extern from "baash.h" nogil:
     int baash_block_take(baash_block_walk *, baash_act *, uint64_t *, uint64_t *, size_t, const baash_block_room *,
                          const baash_block_source *, const uint8_t *, const uint64_t *, size_t, const uint32_t *,
                          const uint64_t *, int)
+
+    ctypedef struct baash_view_rules:
+        const uint8_t *ledger
+        const uint32_t *validator_of
+        const uint32_t *quorums
+        size_t nodes
+        uint32_t view, clusters, sub_cluster, replacements
+
+    ctypedef struct baash_round_claims:
+        const uint8_t *windows
+        const uint64_t *offsets
+        const uint8_t *heap
+        const uint8_t *rows
+        size_t window_count, heap_bytes, blocks
+
+    ctypedef struct baash_signed_vote:
+        pass
+
+    int baash_window_recount(int *, uint8_t *, baash_signed_vote *, size_t *, size_t, uint8_t *,
+                             const baash_round_claims *, const baash_view_rules *, int)

@@ -227,6 +227,39 @@ BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, uint64_t *di
                                 const uint32_t *prefixes, const uint8_t *present, const uint32_t *quorums,
                                 const uint32_t *block_counts, size_t windows, size_t members);
 
+/* What the certificates of a view are held against. */
+typedef struct baash_view_rules {
+    const uint8_t *ledger; /* 32 bytes */
+    const uint32_t *validator_of; /* nodes: the cluster whose validator each is, or UINT32_MAX */
+    const uint32_t *quorums; /* replacements + 1: how many votes carry, at each attempt */
+    size_t nodes;
+    uint32_t view, clusters, sub_cluster, replacements;
+} baash_view_rules;
+
+/* What was said of a round. None of it is believed. */
+typedef struct baash_round_claims {
+    const uint8_t *windows; /* window_count × 64, baash.records.ROUND_WINDOW */
+    const uint64_t *offsets; /* where in the heap each one's certificate begins */
+    const uint8_t *heap;
+    const uint8_t *rows; /* blocks × 128, baash.records.BLOCK_ROW: all of the round */
+    size_t window_count, heap_bytes, blocks;
+} baash_round_claims;
+
+/* A vote whose signature is to be verified. */
+typedef struct baash_signed_vote {
+    uint64_t at; /* of the signature, in the heap */
+    uint32_t node, pad;
+    uint8_t digest[32]; /* of what it signs */
+} baash_signed_vote;
+
+/* *hold: whether all that the format demands of a round's windows holds, but for the signatures of the votes: rows of the body,
+ * certificates (form, members, content, attempt, recount), and the block headers against them. 0 as well for a window that the
+ * storage validator decided. windows[window_count × 208] and votes[*vote_count] are then filled; capacity: at least heap_bytes / 128.
+ * work[heap_bytes]: scratch. What no round shows by itself (what a window builds on, entity lists) is not looked at. */
+BAASH_API int baash_window_recount(int *hold, uint8_t *windows, baash_signed_vote *votes, size_t *vote_count,
+                                   size_t capacity, uint8_t *work, const baash_round_claims *claims,
+                                   const baash_view_rules *rules, int kernel);
+
 /* ---- State ----
  *
  * Hash tables with open addressing in memory of the caller. `seed`: any number, the same for all calls on a table;

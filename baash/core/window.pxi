@@ -146,3 +146,41 @@ def tally(uint32_t[::1] decided, uint8_t[::1] outcome, uint64_t[:, ::1] dissent,
         status = baash_tally_count(&decided[0], &outcome[0], &dissent[0, 0], &at, &prefixes[0, 0], &present[0, 0],
                                    &quorums[0], &block_counts[0], windows, members)
     check(status, at)
+
+
+cdef class ViewRules:
+    """What certificates of a view are held against; keeps the arrays."""
+
+    cdef baash_view_rules c
+    cdef object arrays
+
+    def __init__(self, uint32_t view, const uint8_t[::1] ledger, uint32_t clusters, const uint32_t[::1] validator_of,
+                 uint32_t sub_cluster, const uint32_t[::1] quorums):
+        same(ledger.shape[0], 32)
+        if quorums.shape[0] < 1:
+            raise ValueError("there is a first attempt")
+        self.arrays = (ledger, validator_of, quorums)
+        self.c = baash_view_rules(
+            ledger=&ledger[0], validator_of=&validator_of[0], quorums=&quorums[0], nodes=validator_of.shape[0],
+            view=view, clusters=clusters, sub_cluster=sub_cluster, replacements=quorums.shape[0] - 1)
+
+    def recount(self, uint8_t[:, ::1] windows, uint8_t[:, ::1] votes, uint8_t[::1] work,
+                const uint8_t[:, ::1] body_rows, const uint64_t[::1] offsets, const uint8_t[::1] heap,
+                const uint8_t[:, ::1] rows, int kernel):
+        """(whether all holds, votes)"""
+        cdef size_t n = body_rows.shape[0], count = 0
+        cdef int status, hold = 0
+        cdef baash_round_claims claims
+        shape(body_rows.shape[0], body_rows.shape[1], n, 64)
+        shape(windows.shape[0], windows.shape[1], n, 208)
+        shape(votes.shape[0], votes.shape[1], votes.shape[0], 48)
+        shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+        same(offsets.shape[0], n)
+        same(work.shape[0], heap.shape[0])
+        claims = baash_round_claims(windows=&body_rows[0, 0], offsets=&offsets[0], heap=&heap[0], rows=&rows[0, 0],
+                                    window_count=n, heap_bytes=heap.shape[0], blocks=rows.shape[0])
+        with nogil:
+            status = baash_window_recount(&hold, &windows[0, 0], <baash_signed_vote *> &votes[0, 0], &count,
+                                          votes.shape[0], &work[0], &claims, &self.c, kernel)
+        check(status)
+        return hold != 0, count

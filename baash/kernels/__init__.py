@@ -11,6 +11,7 @@ from baash.kernels.blocks import chain_blocks, content_digests, match_blocks, ta
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.index import IndexTable, PageFault, index_merge, index_records, index_seal
+from baash.kernels.recount import ViewRules
 from baash.kernels.rules import (
     Applied,
     Taken,
@@ -37,6 +38,7 @@ __all__ = [
     "Room",
     "Stop",
     "Taken",
+    "ViewRules",
     "Walk",
     "WindowForm",
     "apply_transactions",

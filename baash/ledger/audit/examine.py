@@ -19,9 +19,11 @@ from baash.ledger.audit.claims import Claims
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.kept import Keeper, Tell
 from baash.ledger.audit.pieces import Memory, bounds_of
+from baash.ledger.audit.recount import rules_of
 from baash.ledger.audit.report import Counted
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
+from baash.protocol.view import View
 from baash.records import BLOCK_HEADER, REJECTION, ZERO_HASH, Reason
 
 
@@ -30,6 +32,7 @@ class Examiner:
 
     def __init__(self, ledger: Ledger, seeds: np.ndarray) -> None:
         self._ledger, self._seeds = ledger, seeds
+        self._rules: dict[int, kernels.ViewRules] = {}
         self._opening = Lock()
         self._threads = local()
 
@@ -48,7 +51,7 @@ class Examiner:
     def _look_at(self, round: Round, before: Round | None) -> Examined:
         found, memory = Examined(round.index), self._memory()
         rows = memory.headers(round)
-        said = _read_claims(round, found)
+        said = _read_claims(round, rows, self._rules_of(round.view), found)
         found.hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
         found.sound = claims_of.check_commit(round, found)
         claims_of.check_locator(round, before, said, rows, found)
@@ -87,6 +90,13 @@ class Examiner:
         found.kept = keeper.kept()
         return found
 
+    def _rules_of(self, view: View) -> kernels.ViewRules:
+        found = self._rules.get(view.view)
+        if found is None:
+            found = rules_of(view)
+            self._rules = {view.view: found}  # rounds of one view come one behind the other
+        return found
+
     def _memory(self) -> Memory:
         if not hasattr(self._threads, "memory"):
             self._threads.memory = Memory()
@@ -94,10 +104,10 @@ class Examiner:
         return found
 
 
-def _read_claims(round: Round, found: Examined) -> Claims | None:
+def _read_claims(round: Round, rows: np.ndarray, rules: kernels.ViewRules, found: Examined) -> Claims | None:
     """Where they cannot be read, the blocks can still be looked at."""
     try:
-        return claims_of.read_claims(round)
+        return claims_of.read_claims(round, rows, rules)
     except LedgerDamaged as error:
         found.say(0, str(error))
         return None
