@@ -67,6 +67,7 @@ cdef extern from "baash.h" nogil:
     int baash_block_contents(uint8_t *, const uint8_t *, size_t, uint32_t, int)
     int baash_block_match(int *, uint8_t *, const uint8_t *, size_t, const baash_transaction_info *, size_t, uint64_t,
                           int)
+    int baash_block_headers(int *, uint8_t *, const uint8_t *, size_t, uint64_t, uint32_t, uint64_t, int)
     int baash_block_chain(uint8_t *, uint8_t *, size_t, uint64_t, const uint8_t *, int)
 
     ctypedef struct baash_window:

@@ -177,6 +177,11 @@ BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t 
  * taken. parent[32] is that of the first. */
 BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                                 int kernel);
+/* hashes[blocks × 32]: of the headers in rows[blocks × 128]. *good: whether each is one, not empty, of this view, `height` + i, names
+ * the one before it as its parent, has as many transactions before it as it says (the first: first_transaction), and lies right behind
+ * the one before it, if that is of the same window. */
+BAASH_API int baash_block_headers(int *good, uint8_t *hashes, const uint8_t *rows, size_t blocks, uint64_t height,
+                                  uint32_t view, uint64_t first_transaction, int kernel);
 /* *match: whether blocks that lie one behind the other are what their headers say: rows[blocks × 128] against the records
  * that info[count] and work[count × 32], their ids, describe (baash_transaction_read), records_bytes in all. Every
  * block holds as many whole records, in as many bytes, and has the content digest. work is used up. */

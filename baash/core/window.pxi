@@ -19,6 +19,19 @@ def block_chain(uint8_t[:, ::1] hashes, uint8_t[:, ::1] rows, uint64_t height, c
     check(status)
 
 
+def block_headers(uint8_t[:, ::1] hashes, const uint8_t[:, ::1] rows, uint64_t height, uint32_t view,
+                  uint64_t first_transaction, int kernel):
+    """Whether all are good."""
+    cdef int status, good = 0
+    shape(rows.shape[0], rows.shape[1], rows.shape[0], 128)
+    shape(hashes.shape[0], hashes.shape[1], rows.shape[0], 32)
+    with nogil:
+        status = baash_block_headers(&good, &hashes[0, 0], &rows[0, 0], rows.shape[0], height, view, first_transaction,
+                                     kernel)
+    check(status)
+    return good != 0
+
+
 def block_match(uint8_t[:, ::1] work, const uint8_t[:, ::1] rows, const uint8_t[:, ::1] info, uint64_t records_bytes,
                 int kernel):
     cdef int status, match = 0

@@ -7,7 +7,7 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 """
 
 from baash.kernels.arrays import ACT
-from baash.kernels.blocks import chain_blocks, content_digests, match_blocks, tally
+from baash.kernels.blocks import chain_blocks, check_headers, content_digests, match_blocks, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.index import IndexTable, PageFault, index_merge, index_records, index_seal
@@ -44,6 +44,7 @@ __all__ = [
     "apply_transactions",
     "available",
     "chain_blocks",
+    "check_headers",
     "check_transactions",
     "check_window",
     "content_digests",

@@ -139,6 +139,8 @@ def check_rejections(round: Round, rows: np.ndarray, found: Examined) -> None:
     say = found.say
     if rejections_digest(rows) != round.record["rejections"].tobytes():
         say(0, "the rejections are not those of the commit record")
+    if not len(rows):
+        return
     legal = np.isin(rows["reason"], [int(r) for r in Reason if r is not Reason.NONE])
     if not legal.all() or (rows["cluster"] >= len(round.view.coordinators)).any() or rows["reserved"].any():
         say(0, "a rejection has an unknown reason or cluster, or reserved bytes that are not zero")

@@ -52,12 +52,12 @@ class Examiner:
         found, memory = Examined(round.index), self._memory()
         rows = memory.headers(round)
         said = _read_claims(round, rows, self._rules_of(round.view), found)
-        found.hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
+        found.hashes, good = _check_headers(round, rows)
         found.sound = claims_of.check_commit(round, found)
         claims_of.check_locator(round, before, said, rows, found)
-        wrong_headers = list(blocks.headers(round, rows))
-        links = list(blocks.chain(rows, found.hashes))
-        found.faults([*wrong_headers, *links, *blocks.places(round, rows)])
+        wrong_headers = [] if good else list(blocks.headers(round, rows))
+        links = [] if good else list(blocks.chain(rows, found.hashes))
+        found.faults([] if good else [*wrong_headers, *links, *blocks.places(round, rows)])
         _check_totals(round, before, rows, found)
         bounds = bounds_of(round, rows)
         keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds))
@@ -69,7 +69,7 @@ class Examiner:
             claims_of.check_entities(said, len(rows), bounds, unread, keeper, found)
         rejections = _rejections(round, found)
         keeper.reject(rejections)
-        found.conflicts = int((rejections["reason"] == Reason.ISSUER_CONFLICT).sum())
+        found.conflicts = int((rejections["reason"] == Reason.ISSUER_CONFLICT).sum()) if len(rejections) else 0
         found.bad = np.array(sorted(unread | {fault.block for fault in wrong_headers}), dtype=np.uint64)
         found.whole, found.counts = not unread, rows["count"].astype(np.uint64)
         found.replayable = found.whole and round.follows
@@ -102,6 +102,16 @@ class Examiner:
             self._threads.memory = Memory()
         found: Memory = self._threads.memory
         return found
+
+
+def _check_headers(round: Round, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Hashes; and whether all is well with headers, chain and places."""
+    if not len(rows):
+        return np.zeros((0, 32), dtype=np.uint8), True
+    if round.first_block < 0:  # a slot that nobody signed like this
+        return kernels.hash_rows(rows, BLOCK_HEADER.itemsize), False
+    first = round.first_transaction if round.follows else int(rows["first_transaction"][0])
+    return kernels.check_headers(rows, round.first_block, round.view.view, first)
 
 
 def _read_claims(round: Round, rows: np.ndarray, rules: kernels.ViewRules, found: Examined) -> Claims | None:

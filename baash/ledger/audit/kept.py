@@ -48,6 +48,7 @@ class Keeper:
         self._acts = np.empty(capacity, dtype=kernels.ACT)
         self._pairs, self._ids8 = np.empty(capacity, dtype=np.uint64), np.empty(capacity, dtype=np.uint64)
         self._used = self._acting = 0
+        self._skipped = False  # bad blocks: then acts are not those of all transactions
         self._references: list[np.ndarray] = []
         self._rejected = NOTHING
         self.signatures = 0
@@ -71,6 +72,7 @@ class Keeper:
                 self._look(piece, int(rows["cluster"][first]), walk)
                 walk.skip()
                 continue
+            self._skipped = True
             for piece in one_by_one(round, rows, bounds, first, after, memory, faults):
                 self._take(piece, int(rows["cluster"][first]))
             walk.skip(self._used - walk.filled[0], self._acting - walk.filled[1])
@@ -105,21 +107,24 @@ class Keeper:
 
     def reject(self, rows: np.ndarray) -> None:
         """Keep the rejections (REJECTION) that decided something."""
+        if not len(rows):
+            return
         decided = rows[~np.isin(rows["reason"], UNDECIDED_REASONS)]
         self._rejected = kernels.pair_prints(np.ascontiguousarray(decided["issuer"]), decided["sequence"], self._seeds)
 
     def written(self, start: int, end: int) -> np.ndarray:
         """u8: the short hashes of the entities that transactions [start, end) of the round write, ascending, each once."""
-        acts = self._acts[: self._acting]
-        first, after = np.searchsorted(acts["number"], np.array([start, end], dtype=np.uint32)).tolist()
+        acts, first, after = self._acts[: self._acting], start, end
+        if self._acting != self._used or self._skipped:
+            first, after = np.searchsorted(acts["number"], np.array([start, end], dtype=np.uint32)).tolist()
         part = acts[first:after]
         found: np.ndarray = part["key"][:, 0].copy()
         uses = part["operation"] == Operation.USE
         if uses.any():
             found = found[~uses]
         found.sort()
-        once: np.ndarray = found[np.append(np.ones(min(len(found), 1), dtype=bool), found[1:] != found[:-1])]
-        return once
+        again = found[1:] == found[:-1]
+        return found[np.append(True, ~again)] if again.any() else found
 
     def kept(self) -> Kept:
         pairs = self._pairs[: self._used]
