@@ -46,7 +46,8 @@ def recount(round: Round, body: Body, rows: np.ndarray, rules: kernels.ViewRules
     if not len(offsets):
         return None if len(rows) else Recounted(np.zeros(0, dtype=WINDOW), 0)
     first, end = int(offsets[0]), int(offsets[-1]) + int(sizes[-1])
-    if not first <= end <= first + int(sizes.sum(dtype=np.uint64)) + 8 * len(offsets):
+    gaps = 8 * len(offsets) + round.view.parameters.align * len(round.view.coordinators)
+    if not first <= end <= first + int(sizes.sum(dtype=np.uint64)) + gaps:
         return None
     try:
         heap = round.file.read("certificates", first, end - first)
