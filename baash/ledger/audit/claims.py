@@ -291,7 +291,9 @@ def _stated_entities(claims: Claims) -> Iterator[tuple[int, int, bytes] | None]:
     if claims.recounted is not None:
         windows = claims.recounted.windows
         digests = windows["entities"].tobytes()
-        for i, (blocks, count) in enumerate(zip(windows["block_count"].tolist(), windows["entity_count"].tolist(), strict=True)):
+        for i, (blocks, count) in enumerate(
+            zip(windows["block_count"].tolist(), windows["entity_count"].tolist(), strict=True)
+        ):
             yield blocks, count, digests[32 * i : 32 * i + 32]
         return
     for claim in claims.windows:

@@ -59,9 +59,7 @@ class Keeper:
         walk.begin()
         while True:
             place = round.file.place("records")
-            stop = walk.take(
-                self._acts, self._pairs, self._ids8, place, rows, bounds, self._owners, self._seeds
-            )
+            stop = walk.take(self._acts, self._pairs, self._ids8, place, rows, bounds, self._owners, self._seeds)
             self._used, self._acting = walk.filled
             if stop is kernels.Stop.DONE:
                 return faults

@@ -1,9 +1,9 @@
-"""The records of a round, read and hashed in pieces that stay in the cache, into memory that is used again.
+"""The records of a round, read and hashed in pieces, into memory that is used again: where a walk (``kernels.Walk``) has
+to leave it to us, since something is wrong or a block is large, and for the second pass (``once.py``).
 
 Theory. One core hashes about as fast as a page cache is copied or fresh memory is zeroed; so records are read by ``pread``
-into one buffer a thread, of about the size of the second-level cache, and hashed where they lie before they leave it.
-What is kept of them (``rows.py``) is 48 bytes a transaction. A piece in which something is wrong is gone through block by
-block, so that one bad block costs its neighbours nothing.
+into one buffer a thread and hashed where they lie before they leave the cache. A piece in which something is wrong is gone through
+block by block, so that one bad block costs its neighbours nothing.
 
 Never by mapping: a file that shrinks must become an error, not a signal. Does not look at headers (``blocks.py``).
 """

@@ -35,9 +35,7 @@ def rules_of(view: View) -> kernels.ViewRules:
     rules = view.parameters
     attempts = range(rules.sub_cluster, rules.sub_cluster + rules.replacements + 1)
     quorums = [rules.quorum_of(members) for members in attempts]
-    return kernels.ViewRules(
-        view.view, view.ledger, len(view.coordinators), validator_of, rules.sub_cluster, quorums
-    )
+    return kernels.ViewRules(view.view, view.ledger, len(view.coordinators), validator_of, rules.sub_cluster, quorums)
 
 
 def recount(round: Round, body: Body, rows: np.ndarray, rules: kernels.ViewRules) -> Recounted | None:

@@ -11,6 +11,7 @@ audit takes 16 bytes a transaction, and the entity table.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +88,8 @@ class Share:
 
     def finish(self) -> Result:
         """Sort, and see what came twice or dangles."""
-        pairs, ids8 = self._pairs.ascending(), self._ids8.ascending()
+        with ThreadPoolExecutor(2) as pool:  # numpy sorts without the GIL
+            pairs, ids8 = pool.map(Growing.ascending, (self._pairs, self._ids8))
         twice = pairs[1:] == pairs[:-1]
         suspects = np.unique(pairs[1:][twice]) if twice.any() else NOTHING
         self._merge_references()
