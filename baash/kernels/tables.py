@@ -37,7 +37,8 @@ class EntityTable:
     """Key (16 bytes: the first half of an entity hash) → version, exists, last.
 
     Memory: an entry is 32 bytes and 35 to 70 % of them are used, so 46 to 91 bytes an entity. A table that grows keeps the array
-    before, half as large, for the next 9 % of new entities (137 bytes an entity at most).
+    before, half as large, for the next 9 % of new entities (137 bytes an entity at most). One that was told what is likely to come
+    (``aim``) may have up to LIKELY_BYTES.
     """
 
     def __init__(self, capacity: int = 16) -> None:
