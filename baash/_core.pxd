@@ -67,6 +67,7 @@ cdef extern from "baash.h" nogil:
     int baash_block_contents(uint8_t *, const uint8_t *, size_t, uint32_t, int)
     int baash_block_match(int *, uint8_t *, const uint8_t *, size_t, const baash_transaction_info *, size_t, uint64_t,
                           int)
+    int baash_block_headers(int *, uint8_t *, const uint8_t *, size_t, uint64_t, uint32_t, uint64_t, int)
     int baash_block_chain(uint8_t *, uint8_t *, size_t, uint64_t, const uint8_t *, int)
 
     ctypedef struct baash_window:
@@ -176,3 +177,44 @@ cdef extern from "baash.h" nogil:
                          const uint64_t *)
     int baash_state_prints(uint64_t *, const uint8_t *, const uint64_t *, size_t, const uint64_t *)
     int baash_state_follow(uint16_t *, size_t *, baash_entity_table *, const baash_act *, size_t)
+
+    ctypedef struct baash_block_room:
+        uint8_t *records
+        baash_transaction_info *info
+        uint8_t *ids
+        uint8_t *entities
+        size_t records_bytes, capacity, piece_bytes
+
+    ctypedef struct baash_block_source:
+        int file
+        uint64_t begin, size
+
+    ctypedef struct baash_block_walk:
+        size_t block, after
+        uint64_t transactions, acts, bytes, count
+        baash_taken met
+        int stop
+
+    int baash_block_take(baash_block_walk *, baash_act *, uint64_t *, uint64_t *, size_t, const baash_block_room *,
+                         const baash_block_source *, const uint8_t *, const uint64_t *, size_t, const uint32_t *,
+                         const uint64_t *, int)
+
+    ctypedef struct baash_view_rules:
+        const uint8_t *ledger
+        const uint32_t *validator_of
+        const uint32_t *quorums
+        size_t nodes
+        uint32_t view, clusters, sub_cluster, replacements
+
+    ctypedef struct baash_round_claims:
+        const uint8_t *windows
+        const uint64_t *offsets
+        const uint8_t *heap
+        const uint8_t *rows
+        size_t window_count, heap_bytes, blocks
+
+    ctypedef struct baash_signed_vote:
+        pass
+
+    int baash_window_recount(int *, uint8_t *, baash_signed_vote *, size_t *, size_t, uint8_t *,
+                             const baash_round_claims *, const baash_view_rules *, int)

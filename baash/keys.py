@@ -63,6 +63,11 @@ def verify(public: bytes, context: Context, signed: bytes, signature: bytes) -> 
     return _verify_digest(bytes(public), context, hashlib.sha256(signed).digest(), bytes(signature))
 
 
+def verify_digest(public: bytes, context: Context, digest: bytes, signature: bytes) -> bool:
+    """The same, over the object whose SHA-256 is ``digest``."""
+    return _verify_digest(public, context, digest, signature)
+
+
 @lru_cache(maxsize=16384)
 def _verify_digest(public: bytes, context: Context, digest: bytes, signature: bytes) -> bool:
     if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:

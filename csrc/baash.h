@@ -177,6 +177,11 @@ BAASH_API int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t 
  * taken. parent[32] is that of the first. */
 BAASH_API int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t height, const uint8_t *parent,
                                 int kernel);
+/* hashes[blocks × 32]: of the headers in rows[blocks × 128]. *good: whether each is one, not empty, of this view, `height` + i, names
+ * the one before it as its parent, has as many transactions before it as it says (the first: first_transaction), and lies right behind
+ * the one before it, if that is of the same window. */
+BAASH_API int baash_block_headers(int *good, uint8_t *hashes, const uint8_t *rows, size_t blocks, uint64_t height,
+                                  uint32_t view, uint64_t first_transaction, int kernel);
 /* *match: whether blocks that lie one behind the other are what their headers say: rows[blocks × 128] against the records
  * that info[count] and work[count × 32], their ids, describe (baash_transaction_read), records_bytes in all. Every
  * block holds as many whole records, in as many bytes, and has the content digest. work is used up. */
@@ -226,6 +231,39 @@ enum { BAASH_TALLY_OPEN = 0, BAASH_TALLY_SETTLED = 1, BAASH_TALLY_FAILED = 2 };
 BAASH_API int baash_tally_count(uint32_t *decided, uint8_t *status, uint64_t *dissent, size_t *at,
                                 const uint32_t *prefixes, const uint8_t *present, const uint32_t *quorums,
                                 const uint32_t *block_counts, size_t windows, size_t members);
+
+/* What the certificates of a view are held against. */
+typedef struct baash_view_rules {
+    const uint8_t *ledger; /* 32 bytes */
+    const uint32_t *validator_of; /* nodes: the cluster whose validator each is, or UINT32_MAX */
+    const uint32_t *quorums; /* replacements + 1: how many votes carry, at each attempt */
+    size_t nodes;
+    uint32_t view, clusters, sub_cluster, replacements;
+} baash_view_rules;
+
+/* What was said of a round. None of it is believed. */
+typedef struct baash_round_claims {
+    const uint8_t *windows; /* window_count × 64, baash.records.ROUND_WINDOW */
+    const uint64_t *offsets; /* where in the heap each one's certificate begins */
+    const uint8_t *heap;
+    const uint8_t *rows; /* blocks × 128, baash.records.BLOCK_ROW: all of the round */
+    size_t window_count, heap_bytes, blocks;
+} baash_round_claims;
+
+/* A vote whose signature is to be verified. */
+typedef struct baash_signed_vote {
+    uint64_t at; /* of the signature, in the heap */
+    uint32_t node, pad;
+    uint8_t digest[32]; /* of what it signs */
+} baash_signed_vote;
+
+/* *hold: whether all that the format demands of a round's windows holds, but for the signatures of the votes: rows of the body,
+ * certificates (form, members, content, attempt, recount), and the block headers against them. 0 as well for a window that the
+ * storage validator decided. windows[window_count × 208] and votes[*vote_count] are then filled; capacity: at least heap_bytes / 128.
+ * work[heap_bytes]: scratch. What no round shows by itself (what a window builds on, entity lists) is not looked at. */
+BAASH_API int baash_window_recount(int *hold, uint8_t *windows, baash_signed_vote *votes, size_t *vote_count,
+                                   size_t capacity, uint8_t *work, const baash_round_claims *claims,
+                                   const baash_view_rules *rules, int kernel);
 
 /* ---- State ----
  *
@@ -406,6 +444,43 @@ BAASH_API int baash_state_take(baash_act *acts, uint64_t *pairs, uint64_t *ids8,
  * of two issuers only by chance (2^-64), which nobody can help along who does not know the seeds. */
 BAASH_API int baash_state_prints(uint64_t *prints, const uint8_t *issuers, const uint64_t *sequences, size_t count,
                                  const uint64_t seeds[3]);
+/* What baash_block_take works in. */
+typedef struct baash_block_room {
+    uint8_t *records; /* records_bytes: no larger block is read */
+    baash_transaction_info *info; /* capacity rows; ids and entities: capacity × 32 */
+    uint8_t *ids, *entities;
+    size_t records_bytes, capacity;
+    size_t piece_bytes; /* so many are read at a time, if blocks are smaller */
+} baash_block_room;
+
+/* Where records lie: `size` bytes from byte `begin` of a file open for reading. */
+typedef struct baash_block_source {
+    int file;
+    uint64_t begin, size;
+} baash_block_source;
+
+enum {
+    BAASH_WALK_DONE = 0, /* all blocks */
+    BAASH_WALK_LOOK = 1, /* the piece is taken; some of its transactions are signed, refer to others or are of another cluster */
+    BAASH_WALK_UNTAKEN = 2, /* something is wrong with the piece, or it cannot be read, or has no room */
+};
+
+/* How far a walk has come. Zeros at first; to go on behind a piece, `block` becomes `after`. */
+typedef struct baash_block_walk {
+    size_t block, after; /* all before `block` is done; it stopped at the piece [block, after) */
+    uint64_t transactions, acts; /* rows that were filled */
+    uint64_t bytes, count; /* of the piece: what lies in the room */
+    baash_taken met; /* in the piece */
+    int stop; /* BAASH_WALK_* */
+} baash_block_walk;
+
+/* Reads blocks, rows[blocks × 128], from a file, holds them against their headers as baash_transaction_read and
+ * baash_block_match do, and takes them as baash_state_take does; pairs, ids8, acts[capacity]. bounds[blocks + 1], from 0 on: the number
+ * of each block's first transaction. ids of the room are used up. BAASH_E_VALUE: bounds ask for more than capacity. */
+BAASH_API int baash_block_take(baash_block_walk *walk, baash_act *acts, uint64_t *pairs, uint64_t *ids8, size_t capacity,
+                               const baash_block_room *room, const baash_block_source *source, const uint8_t *rows,
+                               const uint64_t *bounds, size_t blocks, const uint32_t *owners, const uint64_t seeds[3],
+                               int kernel);
 /* The rules over entities alone, for who only replays what was decided: each act is judged (reasons[count]) and, if it
  * keeps the rules, done to the table at once. *done, in and out: BAASH_E_FULL when the table is at 70 %; grow, call again. */
 BAASH_API int baash_state_follow(uint16_t *reasons, size_t *done, baash_entity_table *table, const baash_act *acts,

@@ -113,6 +113,7 @@ class Builder:
         self.writes: list[Write] = []
         self.skew_ns = 0  # of the clock of whoever makes windows
         self._keys: list[PrivateKey] = []
+        self.keys_of_views: dict[int, list[PrivateKey]] = {}  # by node
         self._writer: Writer | None = None
 
     def begin_view(self, *, clusters: int | None = None, signed_by_nodes: bool = False) -> View:
@@ -136,7 +137,7 @@ class Builder:
             started_by={"user": "test", "host": "here", "job": None, "pid": 1, "version": "0"},
         )
         known = {k.public: k for keys in [*made, storage] for k in keys}
-        self._keys = [known[n.key] for n in self.view.nodes]
+        self._keys = self.keys_of_views[number] = [known[n.key] for n in self.view.nodes]
         if signed_by_nodes and before:
             signers = before.nodes[: len(before.nodes) // 2 + 1]
             signatures = {f"node:{n.node}": self.view.sign(before_keys[n.node]) for n in signers}

@@ -7,10 +7,11 @@ are wrong, and nothing outside a buffer is ever read. ``KernelUnavailable`` can 
 """
 
 from baash.kernels.arrays import ACT
-from baash.kernels.blocks import chain_blocks, content_digests, match_blocks, tally
+from baash.kernels.blocks import chain_blocks, check_headers, content_digests, match_blocks, tally
 from baash.kernels.dispatch import KernelInfo, available, current, select
 from baash.kernels.hashing import hash_rows, openmp, sha256_batch, sha256_spans
 from baash.kernels.index import IndexTable, PageFault, index_merge, index_records, index_seal
+from baash.kernels.recount import ViewRules
 from baash.kernels.rules import (
     Applied,
     Taken,
@@ -23,6 +24,7 @@ from baash.kernels.rules import (
 from baash.kernels.tables import EntityTable, ReplayTable
 from baash.kernels.transactions import Room, encode, entity_hashes, gather, read, scan, transaction_ids
 from baash.kernels.trees import log_append, log_root, merkle_path, merkle_paths, merkle_root_from_path, merkle_roots
+from baash.kernels.walk import Stop, Walk
 from baash.kernels.windows import WindowForm, check_window
 
 __all__ = [
@@ -34,11 +36,15 @@ __all__ = [
     "PageFault",
     "ReplayTable",
     "Room",
+    "Stop",
     "Taken",
+    "ViewRules",
+    "Walk",
     "WindowForm",
     "apply_transactions",
     "available",
     "chain_blocks",
+    "check_headers",
     "check_transactions",
     "check_window",
     "content_digests",

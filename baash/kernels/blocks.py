@@ -45,6 +45,20 @@ def chain_blocks(rows: npt.NDArray[Any], height: int, parent: Bytes, kernel: str
     return out
 
 
+def check_headers(
+    rows: npt.NDArray[Any], height: int, view: int, first_transaction: int, kernel: str | None = None
+) -> tuple[U1, bool]:
+    """(hashes (n, 32), whether all is well) with the headers of a round.
+
+    ``rows``: BLOCK_ROW (n). Well: each has the form of a header, is not empty, of this view, ``height`` + i, names the one before it as
+    its parent and says how many transactions are before it (the first: ``first_transaction``), and blocks of one window lie one
+    behind the other.
+    """
+    source = as_rows(rows, ROW_BYTES)
+    hashes = room_for_hashes(len(source))
+    return hashes, bool(_core.block_headers(hashes, source, height, view, first_transaction, number(kernel)))
+
+
 def match_blocks(
     rows: npt.NDArray[Any], info: npt.NDArray[Any], work: U1, records_bytes: int, kernel: str | None = None
 ) -> bool:

@@ -19,6 +19,8 @@ from baash.kernels.arrays import U1, U2, U4, U8, Bool, Integers, as_rows, as_u8
 # (csrc/state/table.h). Python's own seed for string hashes is as unforeseeable as that needs; no result depends on it.
 _SEED = hash(("baash", "tables")) & 0xFFFF_FFFF_FFFF_FFFF
 
+LIKELY_BYTES = 256 << 20  # a guess is good for a table of this size, not for a larger one
+
 
 def power_of_two(at_least: int) -> int:
     return 1 << max(at_least - 1, 1).bit_length()
@@ -35,7 +37,8 @@ class EntityTable:
     """Key (16 bytes: the first half of an entity hash) → version, exists, last.
 
     Memory: an entry is 32 bytes and 35 to 70 % of them are used, so 46 to 91 bytes an entity. A table that grows keeps the array
-    before, half as large, for the next 9 % of new entities (137 bytes an entity at most).
+    before, half as large, for the next 9 % of new entities (137 bytes an entity at most). One that was told what is likely to come
+    (``aim``) may have up to LIKELY_BYTES.
     """
 
     def __init__(self, capacity: int = 16) -> None:
@@ -43,6 +46,7 @@ class EntityTable:
         self._entries: U8 = _entries(power_of_two(max(capacity, 4) * 10 // 7 + 1))
         self._old: U8 | None = None
         self._core = _core.Entities(self._entries, None, 0, 0, _SEED)
+        self._likely = 0
 
     def __len__(self) -> int:
         return int(self._core.used)
@@ -83,9 +87,14 @@ class EntityTable:
         """The table as C reads it, for the functions of this room."""
         return self._core
 
+    def aim(self, entities: int) -> None:
+        """So many are likely to come: the next growth makes room for them at once, as far as LIKELY_BYTES."""
+        self._likely = min(entities, LIKELY_BYTES // 91)
+
     def grow(self) -> None:
-        """Begin to go over to an array twice as large; for the functions of this room, when C says that there is no room."""
-        self._entries, self._old = _entries(2 * len(self._entries)), self._entries
+        """Begin to go over to an array twice as large, or more; for the functions of this room, when C says that there is no room."""
+        capacity = max(2 * len(self._entries), power_of_two(self._likely * 10 // 7 + 1))
+        self._entries, self._old = _entries(capacity), self._entries
         self._core.grow(self._entries)
 
     def settle(self) -> None:
@@ -103,6 +112,7 @@ class EntityTable:
         other._entries = _entries(len(self._entries))
         other._entries[:] = self._entries
         other._old = None if self._old is None else self._old.copy()
+        other._likely = self._likely
         other._core = _core.Entities(other._entries, other._old, self._core.moved, self._core.used, _SEED)
         return other
 

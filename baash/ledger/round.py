@@ -81,6 +81,12 @@ class SegmentFile:
         with refusals("read", self.layout.path):
             return self._open()
 
+    def place(self, data_set: str) -> tuple[int, int, int]:
+        """Where a data set lies: the descriptor of the open file, this object's to close, its first byte, its size."""
+        with refusals("read", self.layout.path):
+            descriptor, found = self._open(), self.layout.data[data_set]
+        return descriptor, found.offset, found.size
+
     def check(self, data_set: str, offset: int, size: int) -> int:
         """``size``, if the data set has that many bytes at ``offset``."""
         place = self.layout.data[data_set]

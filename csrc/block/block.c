@@ -1,9 +1,10 @@
 /* Content digests and the chain of block headers (docs/ledger-format.md section 4). */
 #include "../sha256/sha256.h"
 
-enum { TAG_CONTENT = 3, VERSION = 1, ENTRY_BYTES = 40, CONTENT_BYTES = 48 };
+enum { TAG_CONTENT = 3, TAG_HEADER = 4, VERSION = 1, ENTRY_BYTES = 40, CONTENT_BYTES = 48 };
 enum { ROW_BYTES = 128, HEADER_BYTES = 112 };
-enum { AT_CLUSTER = 4, AT_HEIGHT = 8, AT_COUNT = 40, AT_CONTENT = 48, AT_PARENT = 80 };
+enum { AT_CLUSTER = 4, AT_HEIGHT = 8, AT_VIEW = 16, AT_WINDOW = 24, AT_COUNT = 40, AT_CONTENT = 48, AT_PARENT = 80 };
+enum { AT_OFFSET = 112, AT_FIRST_TRANSACTION = 120 };
 enum { CHUNK = 256 };
 
 int baash_block_contents(uint8_t *out, const uint8_t *entries, size_t count, uint32_t cluster, int kernel) {
@@ -41,6 +42,36 @@ int baash_block_chain(uint8_t *hashes, uint8_t *rows, size_t count, uint64_t hei
         baash_sha256_hash(hashes + 32 * i, row, &start, &length, 1, kernel);
     }
     return BAASH_OK;
+}
+
+/* Whether a row is a header in its place, behind `before`, the row before it in the round or NULL. */
+static int in_place(const uint8_t *row, const uint8_t *before, const uint8_t *hash_before, uint64_t height,
+                    uint32_t view, uint64_t first_transaction) {
+    static const uint8_t tag[4] = {0, TAG_HEADER, VERSION, 0};
+    if (memcmp(row, tag, 4) != 0 || load64(row + AT_HEIGHT) != height || load32(row + AT_VIEW) != view ||
+        load32(row + AT_COUNT) == 0 || load64(row + AT_FIRST_TRANSACTION) != first_transaction) {
+        return 0;
+    }
+    if (!before) {
+        return 1;
+    }
+    int same_window = load32(row + AT_CLUSTER) == load32(before + AT_CLUSTER) &&
+                      load64(row + AT_WINDOW) == load64(before + AT_WINDOW);
+    uint64_t end = load64(before + AT_OFFSET) + load32(before + AT_COUNT + 4);
+    return memcmp(row + AT_PARENT, hash_before, 32) == 0 && (!same_window || load64(row + AT_OFFSET) == end);
+}
+
+int baash_block_headers(int *good, uint8_t *hashes, const uint8_t *rows, size_t blocks, uint64_t height, uint32_t view,
+                        uint64_t first_transaction, int kernel) {
+    int status = baash_sha256_rows(hashes, rows, ROW_BYTES, blocks, HEADER_BYTES, kernel);
+    *good = status == BAASH_OK;
+    for (size_t i = 0; i < blocks && *good; i++) {
+        const uint8_t *row = rows + ROW_BYTES * i;
+        *good = in_place(row, i ? row - ROW_BYTES : NULL, i ? hashes + 32 * (i - 1) : NULL, height + i, view,
+                         first_transaction);
+        first_transaction += load32(row + AT_COUNT);
+    }
+    return status;
 }
 
 /* Where in the records the next block begins. */

@@ -2,31 +2,10 @@
  * and the rest of the few that are longer. */
 #define _POSIX_C_SOURCE 200809L
 #include "../bytes.h"
+#include "../file.h"
 #include "index.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 enum { HEADER = 64, TOTAL_BYTES = 8 };
-
-/* How many bytes there were up to the end of the file, or -1. */
-static ssize_t read_up_to(int file, uint8_t *to, size_t size, uint64_t offset) {
-    size_t done = 0;
-    while (done < size) {
-        ssize_t got = pread(file, to + done, size - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return -1;
-        }
-        if (got == 0) {
-            break;
-        }
-        done += (size_t)got;
-    }
-    return (ssize_t)done;
-}
 
 int baash_index_records(uint8_t *records, uint64_t *ends, size_t *done, int *error, size_t capacity, int file,
                         uint64_t end, const uint64_t *offsets, size_t count, size_t typical) {

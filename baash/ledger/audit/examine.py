@@ -18,11 +18,12 @@ from baash.ledger.audit import claims as claims_of
 from baash.ledger.audit.claims import Claims
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.kept import Keeper, Tell
-from baash.ledger.audit.pieces import Memory, bounds_of, good_pieces
+from baash.ledger.audit.pieces import Memory, bounds_of
+from baash.ledger.audit.recount import rules_of
 from baash.ledger.audit.report import Counted
-from baash.ledger.blocks import Fault
 from baash.ledger.reader import Ledger
 from baash.ledger.round import Round
+from baash.protocol.view import View
 from baash.records import BLOCK_HEADER, REJECTION, ZERO_HASH, Reason
 
 
@@ -31,6 +32,7 @@ class Examiner:
 
     def __init__(self, ledger: Ledger, seeds: np.ndarray) -> None:
         self._ledger, self._seeds = ledger, seeds
+        self._rules: dict[int, kernels.ViewRules] = {}
         self._opening = Lock()
         self._threads = local()
 
@@ -49,18 +51,17 @@ class Examiner:
     def _look_at(self, round: Round, before: Round | None) -> Examined:
         found, memory = Examined(round.index), self._memory()
         rows = memory.headers(round)
-        said = _read_claims(round, found)
-        found.hashes = kernels.hash_rows(rows, BLOCK_HEADER.itemsize)
+        said = _read_claims(round, rows, self._rules_of(round.view), found)
+        found.hashes, good = _check_headers(round, rows)
         found.sound = claims_of.check_commit(round, found)
         claims_of.check_locator(round, before, said, rows, found)
-        wrong_headers = list(blocks.headers(round, rows))
-        links = list(blocks.chain(rows, found.hashes))
-        found.faults([*wrong_headers, *links, *blocks.places(round, rows)])
+        wrong_headers = [] if good else list(blocks.headers(round, rows))
+        links = [] if good else list(blocks.chain(rows, found.hashes))
+        found.faults([] if good else [*wrong_headers, *links, *blocks.places(round, rows)])
         _check_totals(round, before, rows, found)
-        bounds, wrong_records = bounds_of(round, rows), list[Fault]()
+        bounds = bounds_of(round, rows)
         keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds))
-        for piece in good_pieces(round, rows, bounds, memory, wrong_records):
-            keeper.take(piece, int(rows["cluster"][piece.first]))
+        wrong_records = keeper.take_round(round, rows, bounds, memory)
         found.faults(wrong_records)
         unread = {fault.block for fault in wrong_records}
         if said is not None:
@@ -68,7 +69,7 @@ class Examiner:
             claims_of.check_entities(said, len(rows), bounds, unread, keeper, found)
         rejections = _rejections(round, found)
         keeper.reject(rejections)
-        found.conflicts = int((rejections["reason"] == Reason.ISSUER_CONFLICT).sum())
+        found.conflicts = int((rejections["reason"] == Reason.ISSUER_CONFLICT).sum()) if len(rejections) else 0
         found.bad = np.array(sorted(unread | {fault.block for fault in wrong_headers}), dtype=np.uint64)
         found.whole, found.counts = not unread, rows["count"].astype(np.uint64)
         found.replayable = found.whole and round.follows
@@ -89,6 +90,13 @@ class Examiner:
         found.kept = keeper.kept()
         return found
 
+    def _rules_of(self, view: View) -> kernels.ViewRules:
+        found = self._rules.get(view.view)
+        if found is None:
+            found = rules_of(view)
+            self._rules = {view.view: found}  # rounds of one view come one behind the other
+        return found
+
     def _memory(self) -> Memory:
         if not hasattr(self._threads, "memory"):
             self._threads.memory = Memory()
@@ -96,10 +104,20 @@ class Examiner:
         return found
 
 
-def _read_claims(round: Round, found: Examined) -> Claims | None:
+def _check_headers(round: Round, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Hashes; and whether all is well with headers, chain and places."""
+    if not len(rows):
+        return np.zeros((0, 32), dtype=np.uint8), True
+    if round.first_block < 0:  # a slot that nobody signed like this
+        return kernels.hash_rows(rows, BLOCK_HEADER.itemsize), False
+    first = round.first_transaction if round.follows else int(rows["first_transaction"][0])
+    return kernels.check_headers(rows, round.first_block, round.view.view, first)
+
+
+def _read_claims(round: Round, rows: np.ndarray, rules: kernels.ViewRules, found: Examined) -> Claims | None:
     """Where they cannot be read, the blocks can still be looked at."""
     try:
-        return claims_of.read_claims(round)
+        return claims_of.read_claims(round, rows, rules)
     except LedgerDamaged as error:
         found.say(0, str(error))
         return None

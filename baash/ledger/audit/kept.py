@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from baash import kernels, keys
-from baash.ledger.audit.pieces import Piece
+from baash.ledger.audit.pieces import Memory, Piece, one_by_one
+from baash.ledger.blocks import Fault
+from baash.ledger.round import Round
 from baash.protocol.view import View
 from baash.records import TRANSACTION, UNDECIDED_REASONS, Flag, Operation, key_issuer
 
@@ -46,11 +48,34 @@ class Keeper:
         self._acts = np.empty(capacity, dtype=kernels.ACT)
         self._pairs, self._ids8 = np.empty(capacity, dtype=np.uint64), np.empty(capacity, dtype=np.uint64)
         self._used = self._acting = 0
+        self._skipped = False  # bad blocks: then acts are not those of all transactions
         self._references: list[np.ndarray] = []
         self._rejected = NOTHING
         self.signatures = 0
 
-    def take(self, piece: Piece, cluster: int) -> None:
+    def take_round(self, round: Round, rows: np.ndarray, bounds: np.ndarray, memory: Memory) -> list[Fault]:
+        """Keep the round's good blocks, in order; what is wrong with the others. ``bounds``: as ``bounds_of``."""
+        walk, faults = memory.walk, list[Fault]()
+        walk.begin()
+        while True:
+            place = round.file.place("records")
+            stop = walk.take(self._acts, self._pairs, self._ids8, place, rows, bounds, self._owners, self._seeds)
+            self._used, self._acting = walk.filled
+            if stop is kernels.Stop.DONE:
+                return faults
+            first, after = walk.first, walk.after
+            if stop is kernels.Stop.LOOK:
+                records, info, entities = walk.piece()
+                piece = Piece(first, after, int(bounds[first]), records, info, entities[:0], entities)
+                self._look(piece, int(rows["cluster"][first]), walk)
+                walk.skip()
+                continue
+            self._skipped = True
+            for piece in one_by_one(round, rows, bounds, first, after, memory, faults):
+                self._take(piece, int(rows["cluster"][first]))
+            walk.skip(self._used - walk.filled[0], self._acting - walk.filled[1])
+
+    def _take(self, piece: Piece, cluster: int) -> None:
         """Keep a piece, whose blocks say that they are of ``cluster``."""
         begin, acting = self._used, self._acting
         self._used = end = begin + len(piece.info)
@@ -67,6 +92,10 @@ class Keeper:
             self._seeds,
         )
         self._acting += met.acts
+        self._look(piece, cluster, met)
+
+    def _look(self, piece: Piece, cluster: int, met: kernels.Taken | kernels.Walk) -> None:
+        """At what only some transactions have."""
         if met.strangers:
             self._check_shards(piece, cluster)
         if met.signed:
@@ -76,21 +105,24 @@ class Keeper:
 
     def reject(self, rows: np.ndarray) -> None:
         """Keep the rejections (REJECTION) that decided something."""
+        if not len(rows):
+            return
         decided = rows[~np.isin(rows["reason"], UNDECIDED_REASONS)]
         self._rejected = kernels.pair_prints(np.ascontiguousarray(decided["issuer"]), decided["sequence"], self._seeds)
 
     def written(self, start: int, end: int) -> np.ndarray:
         """u8: the short hashes of the entities that transactions [start, end) of the round write, ascending, each once."""
-        acts = self._acts[: self._acting]
-        first, after = np.searchsorted(acts["number"], np.array([start, end], dtype=np.uint32)).tolist()
+        acts, first, after = self._acts[: self._acting], start, end
+        if self._acting != self._used or self._skipped:
+            first, after = np.searchsorted(acts["number"], np.array([start, end], dtype=np.uint32)).tolist()
         part = acts[first:after]
         found: np.ndarray = part["key"][:, 0].copy()
         uses = part["operation"] == Operation.USE
         if uses.any():
             found = found[~uses]
         found.sort()
-        once: np.ndarray = found[np.append(np.ones(min(len(found), 1), dtype=bool), found[1:] != found[:-1])]
-        return once
+        again = found[1:] == found[:-1]
+        return found[np.append(True, ~again)] if again.any() else found
 
     def kept(self) -> Kept:
         pairs = self._pairs[: self._used]

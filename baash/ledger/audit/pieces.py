@@ -1,9 +1,9 @@
-"""The records of a round, read and hashed in pieces that stay in the cache, into memory that is used again.
+"""The records of a round, read and hashed in pieces, into memory that is used again: where a walk (``kernels.Walk``) has
+to leave it to us, since something is wrong or a block is large, and for the second pass (``once.py``).
 
 Theory. One core hashes about as fast as a page cache is copied or fresh memory is zeroed; so records are read by ``pread``
-into one buffer a thread, of about the size of the second-level cache, and hashed where they lie before they leave it.
-What is kept of them (``rows.py``) is 48 bytes a transaction. A piece in which something is wrong is gone through block by
-block, so that one bad block costs its neighbours nothing.
+into one buffer a thread and hashed where they lie before they leave the cache. A piece in which something is wrong is gone through
+block by block, so that one bad block costs its neighbours nothing.
 
 Never by mapping: a file that shrinks must become an error, not a signal. Does not look at headers (``blocks.py``).
 """
@@ -43,7 +43,7 @@ class Memory:
     """What one thread reads and hashes in."""
 
     def __init__(self) -> None:
-        self.room = kernels.Room()
+        self.room, self.walk = kernels.Room(), kernels.Walk()
         self._buffer = np.empty(PIECE_BYTES, dtype=np.uint8)
         self._headers = np.empty(0, dtype=np.uint8)
         self._work = np.empty((PIECE_BYTES // RECORD_BYTES_MIN, 32), dtype=np.uint8)
@@ -95,16 +95,23 @@ def good_pieces(
     """
     ends = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["bytes"], dtype=np.uint64)))
     for first, after in _cuts(rows, ends):
-        piece = _read(round, rows, bounds, ends, first, after, memory)
+        piece = _read(round, rows, bounds, first, after, int(ends[after]) - int(ends[first]), memory)
         if isinstance(piece, Piece):
             yield piece
             continue
-        for block in range(first, after):
-            alone = _read(round, rows, bounds, ends, block, block + 1, memory)
-            if isinstance(alone, Piece):
-                yield alone
-            else:
-                faults.append(alone)
+        yield from one_by_one(round, rows, bounds, first, after, memory, faults)
+
+
+def one_by_one(
+    round: Round, rows: np.ndarray, bounds: np.ndarray, first: int, after: int, memory: Memory, faults: list[Fault]
+) -> Iterator[Piece]:
+    """The good ones among the blocks [first, after), each a piece; what is wrong with the others goes to ``faults``."""
+    for block in range(first, after):
+        alone = _read(round, rows, bounds, block, block + 1, int(rows["bytes"][block]), memory)
+        if isinstance(alone, Piece):
+            yield alone
+        else:
+            faults.append(alone)
 
 
 def _cuts(rows: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
@@ -125,10 +132,10 @@ def _cuts(rows: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _read(
-    round: Round, rows: np.ndarray, bounds: np.ndarray, ends: np.ndarray, first: int, after: int, memory: Memory
+    round: Round, rows: np.ndarray, bounds: np.ndarray, first: int, after: int, size: int, memory: Memory
 ) -> Piece | Fault:
-    """The piece; or, if something is wrong in it, what that is if it was a block alone."""
-    size, offset = int(ends[after]) - int(ends[first]), int(rows["records_offset"][first])
+    """The piece, of ``size`` bytes; or, if something is wrong in it, what that is if it was a block alone."""
+    offset = int(rows["records_offset"][first])
     try:
         records = memory.bytes(round.file.check("records", offset, size))
         round.file.read_into(records, "records", offset)

@@ -11,6 +11,7 @@ audit takes 16 bytes a transaction, and the entity table.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,7 @@ class Share:
     def __init__(self, expected: int = 0) -> None:
         """``expected``: how many transactions will come, more or less; memory that was never touched costs nothing."""
         self._known = True
+        self._expected, self._seen = expected, 0
         self._entities = kernels.EntityTable(min(expected, 1 << 16))
         self._pairs, self._ids8 = Growing(expected), Growing(expected)
         self._references = NOTHING
@@ -80,11 +82,14 @@ class Share:
                 self._merge_references()
         self._known = self._known and known
         if self._known and len(kept.acts):
+            self._seen += len(kept.acts)
+            self._entities.aim(len(self._entities) * self._expected // self._seen)
             self._follow(round, kept.acts)
 
     def finish(self) -> Result:
         """Sort, and see what came twice or dangles."""
-        pairs, ids8 = self._pairs.ascending(), self._ids8.ascending()
+        with ThreadPoolExecutor(2) as pool:  # numpy sorts without the GIL
+            pairs, ids8 = pool.map(Growing.ascending, (self._pairs, self._ids8))
         twice = pairs[1:] == pairs[:-1]
         suspects = np.unique(pairs[1:][twice]) if twice.any() else NOTHING
         self._merge_references()
