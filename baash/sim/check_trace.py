@@ -128,6 +128,8 @@ def check(folder: Path, ledger: Path | None = None, progress: Progress = lambda 
         found.append(player.finish())
         done += file.size
     progress(total, total)
+    if not any(one.views for one in found):
+        raise InputError(f"the traces in {folder} end before the first view began: there is nothing in them to check")
     return found
 
 
@@ -180,8 +182,6 @@ class _Player:
 
     def finish(self) -> Checked:
         self.found.torn_at = self._file.torn_at
-        if self._view is None and self.found.ended is None:
-            raise InputError(f"{self._file.path} ends before its first view: there is nothing in it to check")
         return self.found
 
     def take(self, frame: Read) -> None:
@@ -354,9 +354,9 @@ def told_event(node: int, event: Event | LedgerSeen) -> str:
         case events.MessageReceived(data):
             return telling.message(data, node)
         case events.BatchOffered(batch):
-            return f"node {node} is offered {len(batch):,} transactions"
+            return f"node {node} is offered {len(batch):,} transaction{'s' if len(batch) != 1 else ''}"
         case events.NodesLost(nodes):
-            return f"node {node} hears that nodes {', '.join(map(str, sorted(nodes)))} are dead"
+            return f"node {node} hears of the dead: {', '.join(map(str, sorted(nodes)))}"
         case events.Persisted(token):
             return f"node {node} hears that its write {token} is durable"
         case events.PersistFailed(token, reason):

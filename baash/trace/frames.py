@@ -78,9 +78,9 @@ class File:
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         start = self._data[: HEAD.size].tobytes()
-        if len(start) < HEAD.size or start[: len(MAGIC)] != MAGIC:
+        if not (MAGIC + VERSION.to_bytes(4, "little")).startswith(start) and start[: len(MAGIC)] != MAGIC:
             raise InputError(f"{path} is not a trace: it does not begin as one; see docs/trace.md")
-        version = HEAD.unpack(start)[1]
+        version = HEAD.unpack(start)[1] if len(start) == HEAD.size else VERSION  # else it is cut short here already
         if version != VERSION:
             raise InputError(f"{path} is a trace of version {version}, and this BAASH reads version {VERSION}")
 
@@ -91,6 +91,8 @@ class File:
     def frames(self) -> Iterator[Read]:
         """All whole frames, in order. InputError for one that is damaged."""
         at, size = HEAD.size, self.size
+        if size < at:
+            self.torn_at = 0
         while at < size:
             if at + FRAME_BYTES > size:
                 self.torn_at = at

@@ -86,6 +86,7 @@ class Recorder:
         told = {"limits": asdict(limits), "replica_bytes": replica_bytes, "liars": sorted(liars)}
         self._do(lambda: self._open(view.view))
         self._append(Frame.VIEW, [orjson.dumps(told), view.encode({})])
+        self._do(self._write)
 
     def handle(self, actor: Actor, node: int, event: Event, now_ns: int) -> list[Effect]:
         """``actor.handle``, written down; what it raises is written down and raised."""
@@ -164,6 +165,8 @@ class Recorder:
 
     def _write(self) -> None:
         """Append what is kept: whole frames, so that even a full disk leaves none in part."""
+        if self._file < 0:
+            return
         found = os.fstatvfs(self._file)
         room = min(ROOM_BYTES, found.f_blocks * found.f_frsize // ROOM_SHARE)
         if found.f_bavail * found.f_frsize < room + len(self._kept):
