@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from baash.cli.screen import bar, counted
-from baash.text import json_text, printable, readable
+from baash.cli.screen import bar
+from baash.text import counted, json_text, printable, readable
 
 if TYPE_CHECKING:
     from baash.sim.check_trace import Checked, Difference

@@ -37,6 +37,7 @@ from baash.protocol.windows import State
 from baash.records import COMMIT_RECORD, ZERO_HASH
 from baash.service import Actor
 from baash.sim import telling
+from baash.text import counted
 from baash.trace import happened
 from baash.trace.frames import File, Frame, Read
 from baash.trace.happened import AGAIN_MAX, SIGNED, Happened, LedgerSeen
@@ -354,7 +355,7 @@ def told_event(node: int, event: Event | LedgerSeen) -> str:
         case events.MessageReceived(data):
             return telling.message(data, node)
         case events.BatchOffered(batch):
-            return f"node {node} is offered {len(batch):,} transaction{'s' if len(batch) != 1 else ''}"
+            return f"node {node} is offered {counted(len(batch), 'transaction')}"
         case events.NodesLost(nodes):
             return f"node {node} hears of the dead: {', '.join(map(str, sorted(nodes)))}"
         case events.Persisted(token):
