@@ -37,7 +37,6 @@ from baash.protocol.windows import State
 from baash.records import COMMIT_RECORD, ZERO_HASH
 from baash.service import Actor
 from baash.sim import telling
-from baash.text import counted
 from baash.trace import happened
 from baash.trace.frames import File, Frame, Read
 from baash.trace.happened import AGAIN_MAX, SIGNED, Happened, LedgerSeen
@@ -269,7 +268,7 @@ class _Player:
             self.found.differences.append(
                 Difference(
                     self.found.file, self.found.rank, self._view.view if self._view else -1, node, number, frame.time_ns,
-                    told_event(node, event), at, then, [words for _, words in now], self._detail, wrong,
+                    telling.event(node, event), at, then, [words for _, words in now], self._detail, wrong,
                 )
             )  # fmt: skip
 
@@ -344,32 +343,6 @@ def _limits(fields: dict[str, Any]) -> Limits:
     if set(fields) != set(usual) or any(type(value) is not int for value in fields.values()):
         raise ValueError("limits that this BAASH does not have: read it with the one that wrote it")
     return Limits(**fields)
-
-
-# -- in words -------------------------------------------------------------------------------------------------------
-
-
-def told_event(node: int, event: Event | LedgerSeen) -> str:
-    """An event of a node in one line."""
-    match event:
-        case events.MessageReceived(data):
-            return telling.message(data, node)
-        case events.BatchOffered(batch):
-            return f"node {node} is offered {counted(len(batch), 'transaction')}"
-        case events.NodesLost(nodes):
-            return f"node {node} hears of the dead: {', '.join(map(str, sorted(nodes)))}"
-        case events.Persisted(token):
-            return f"node {node} hears that its write {token} is durable"
-        case events.PersistFailed(token, reason):
-            return f"node {node} hears that its write {token} failed: {reason}"
-        case events.InputEnded():
-            return f"node {node} hears that nothing more will be offered"
-        case events.DrainRequested():
-            return f"node {node} is told to finish"
-        case events.LedgerRead() | LedgerSeen():
-            return f"node {node} sees what the shared ledger holds"
-        case events.TickElapsed():
-            return f"time passes for node {node}"
 
 
 def _detail(effect: Effect) -> str:

@@ -157,9 +157,9 @@ def _encoded(value: Any, out: list[Packable]) -> list[Packable]:
         out.append(struct.pack("<cQ", b"b", array.nbytes))
         if array.nbytes:
             out.append(array.reshape(-1).view(np.uint8))
-    elif isinstance(value, Batch):  # its records say everything of it
+    elif isinstance(value, Batch):  # an id is the SHA-256 of its record, and that is hashed already
         out.append(b"d" + type(value).__name__.encode() + b"\0")
-        _encoded(value.records, out)
+        _encoded(value.ids, out)
     elif is_dataclass(value):
         out.append(b"d" + type(value).__name__.encode() + b"\0")
         for one in fields(value):

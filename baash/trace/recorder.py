@@ -34,6 +34,7 @@ from baash.trace.frames import Frame
 from baash.trace.happened import AGAIN_MAX, Happened
 
 KEPT_BYTES, KEPT_NS = 1 << 20, 100_000_000
+PIECES_MAX = 1024  # the system's IOV_MAX
 TRACE_BYTES = 16 << 30  # of one rank, unless told otherwise
 ROOM_BYTES, ROOM_SHARE = 1 << 30, 20  # left on the file system: so much, or one part in so many of a small one
 
@@ -71,8 +72,8 @@ class Recorder:
         self._note, self._most = note, most_bytes
         self._file = -1
         self._ended = False
-        self._kept = bytearray()
-        self._kept_since = 0
+        self._kept: list[Packable] = []  # whole frames in pieces, which nobody changes any more
+        self._kept_bytes = self._kept_since = 0
         self._signed: list[tuple[bytes, bytes, bytes]] = []
         self._messages = 0
         self._recent: OrderedDict[int, tuple[int, np.ndarray]] = OrderedDict()  # by identity: its number, itself
@@ -119,8 +120,7 @@ class Recorder:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.path = self._folder / f"trace-{view:06d}-{self._rank:06d}"
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._kept += frames.head()
-        self.size = len(self._kept)
+        self._keep([frames.head()])
         who = {"rank": self._rank, "ledger": os.fsdecode(os.path.abspath(self._ledger)), "baash": baash.__version__}
         self._put(frames.frame(Frame.RANK, [orjson.dumps(who)]))
 
@@ -132,7 +132,7 @@ class Recorder:
         told = "\n".join(text for _, text in done).encode()
         arrays: list[Packable] = [signed, told, b"".join(d for d, _ in done), *own]
         self._put(frames.frame(Frame.EVENT, arrays, event=number, node=node, time_ns=now_ns))
-        if len(self._kept) >= KEPT_BYTES or now_ns - self._kept_since >= KEPT_NS:
+        if self._kept_bytes >= KEPT_BYTES or now_ns - self._kept_since >= KEPT_NS:
             self._write()
             self._kept_since = now_ns
 
@@ -141,7 +141,7 @@ class Recorder:
         if not isinstance(event, MessageReceived):
             return happened.packed(event)
         known = self._recent.get(id(event.data))
-        if known is not None and self._messages - known[0] < AGAIN_MAX:
+        if known is not None and self._messages - known[0] <= AGAIN_MAX:
             return Happened.MESSAGE_AGAIN, [happened.numbers(self._messages - known[0])]
         self._recent.pop(id(event.data), None)
         self._recent[id(event.data)] = (self._messages, event.data)  # holding it, its identity stays its own
@@ -159,8 +159,12 @@ class Recorder:
         if self.size + size > self._most:
             self._write()
             raise OSError(errno.EFBIG, f"a rank's trace may have {self._most:,} bytes (--trace-bytes)")
-        for piece in pieces:
-            self._kept += memoryview(piece)
+        self._keep(pieces)
+
+    def _keep(self, pieces: list[Packable]) -> None:
+        size = sum(len(piece) for piece in pieces)
+        self._kept += pieces
+        self._kept_bytes += size
         self.size += size
 
     def _write(self) -> None:
@@ -169,17 +173,15 @@ class Recorder:
             return
         found = os.fstatvfs(self._file)
         room = min(ROOM_BYTES, found.f_blocks * found.f_frsize // ROOM_SHARE)
-        if found.f_bavail * found.f_frsize < room + len(self._kept):
+        if found.f_bavail * found.f_frsize < room + self._kept_bytes:
             raise OSError(errno.ENOSPC, "the last room on the file system is left to the ledger")
-        before = self.size - len(self._kept)
-        left = memoryview(self._kept)
         try:
-            while left:
-                left = left[os.write(self._file, left) :]
+            for first in range(0, len(self._kept), PIECES_MAX):
+                _write_all(self._file, self._kept[first : first + PIECES_MAX])
         except OSError:
-            os.ftruncate(self._file, before)
+            os.ftruncate(self._file, self.size - self._kept_bytes)
             raise
-        self._kept = bytearray()
+        self._kept, self._kept_bytes = [], 0
 
     def _do(self, action: Callable[[], None]) -> None:
         """Whatever goes wrong in a trace ends the trace."""
@@ -194,9 +196,18 @@ class Recorder:
 
     def _end(self) -> None:
         self._ended = True
-        self._kept = bytearray()
+        self._kept, self._kept_bytes = [], 0
         self._recent.clear()
         if self._file >= 0:
             with suppress(OSError):
                 os.close(self._file)
             self._file = -1
+
+
+def _write_all(file: int, pieces: list[Packable]) -> None:
+    """Append pieces without putting them together, unless the system takes them in part."""
+    done = os.writev(file, pieces)
+    if done < sum(len(piece) for piece in pieces):
+        left = memoryview(b"".join(pieces))[done:]
+        while left:
+            left = left[os.write(file, left) :]

@@ -187,6 +187,25 @@ def test_another_ledger_is_refused(trace: Path, tmp_path: Path) -> None:
         check(trace, tmp_path / "other" / "ledger")
 
 
+def test_one_file_may_hold_several_views(tmp_path: Path) -> None:
+    """As a rank writes it that goes from one view to the next."""
+    traced(tmp_path / "t", 8, kinds=("kill job",), liars=0, lying_coordinators=0, harsh=False, nodes=6, clusters=1)
+    before = check(tmp_path / "t")
+    first, second = (one for one in before if one.rank == before[0].rank and one.views in ([0], [1]))
+    ends, goes_on = (tmp_path / "t" / one.file for one in (first, second))
+    more = [f for f in File(goes_on).frames() if f.kind is not Frame.RANK]
+    raw = ends.read_bytes()[: next((f.at for f in File(ends).frames() if f.kind is Frame.END), None)]
+    goes_on.unlink()
+    ends.write_bytes(raw + b"".join(map(_raw, more)))
+    one = next(one for one in check(tmp_path / "t") if one.file == first.file)
+    assert one.views == [0, 1] and one.events == first.events + second.events > first.events and not one.differences
+    assert one.nodes == first.nodes + second.nodes and one.ended == second.ended
+
+
+def _raw(f: frames.Read) -> bytes:
+    return b"".join(map(bytes, frames.frame(f.kind, f.arrays, event=f.event, node=f.node, time_ns=f.time_ns)))
+
+
 def test_a_cut_trace_is_played_up_to_there(trace: Path) -> None:
     path = largest(trace)
     raw = path.read_bytes()
