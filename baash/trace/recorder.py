@@ -173,7 +173,9 @@ class Recorder:
             return
         found = os.fstatvfs(self._file)
         room = min(ROOM_BYTES, found.f_blocks * found.f_frsize // ROOM_SHARE)
-        if found.f_bavail * found.f_frsize < room + self._kept_bytes:
+        if (
+            found.f_blocks and found.f_bavail * found.f_frsize < room + self._kept_bytes
+        ):  # some say nothing of themselves
             raise OSError(errno.ENOSPC, "the last room on the file system is left to the ledger")
         try:
             for first in range(0, len(self._kept), PIECES_MAX):

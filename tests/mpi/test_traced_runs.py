@@ -11,7 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from test_runs import SEED, Baash, baash, end, load, rank_without_coordinator, ranks_of, until_committing, verified
+from test_runs import (
+    SEED,
+    Baash,
+    baash,
+    end,
+    load,
+    raises_in_a_rank,
+    rank_without_coordinator,
+    ranks_of,
+    until_committing,
+    verified,
+)
 
 from baash.sim.check_trace import Checked, check
 from baash.trace.frames import File, Frame
@@ -80,6 +91,21 @@ def test_a_killed_coordinators_job_can_be_looked_into(baash: Baash, mark: str, t
     found = check(trace)
     same(found)
     assert found[victim].ended is None and all(one.ended is not None for one in found if one.rank != victim)
+
+
+def test_a_rank_with_another_core_is_found_out(baash: Baash, tmp_path: Path, environment: dict[str, str]) -> None:
+    """One rank had a bug that raised; the core that plays its trace has none."""
+    ledger, trace = tmp_path / "ledger", tmp_path / "trace"
+    raises_in_a_rank(environment, tmp_path)
+    code, _, err = end(load(baash, ledger, 40_000, "--window-mib", 1, "--trace", trace))
+    assert code == 0, err
+    found = check(trace)
+    (one,) = [d for traced in found for d in traced.differences]
+    assert one.then == ["raises RuntimeError: a bug in a rank"] and one.then != one.now and not one.signing
+    assert next(t for t in found if t.rank == one.rank).ended == "a bug in a rank"
+    environment.pop("BAASH_TEST_RAISE")
+    code, out, _ = end(baash("simulate", "--check-trace", trace))
+    assert code == 1 and f"DIFFERENCE: rank {one.rank}, view 0, node {one.node}, event {one.event}," in out, out
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system can be mounted by root alone")
