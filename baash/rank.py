@@ -220,7 +220,8 @@ class Rank:
         if options.trace is None:
             return None
         note = partial(self._note, "trace")
-        return Recorder(options.trace, self.transport.rank, options.ledger, note, most_bytes=options.trace_bytes)
+        rank, most = self.transport.rank, options.trace_bytes
+        return Recorder(options.trace, rank, options.ledger, note, most_bytes=most, own_thread=True)
 
     def _note(self, kind: str, text: str) -> None:
         self.progress("note", {"note": kind, "text": text})

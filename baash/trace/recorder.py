@@ -1,8 +1,8 @@
 """What writes a trace while a run goes: one file a rank. It must never harm the run.
 
 It stands where events meet nodes, and between nodes and their keys. What it is told it keeps in memory for a tenth of a second or a MiB
-and then appends, so that a killed rank leaves all but its last moment. Nothing is flushed to storage, and nothing is waited for:
-a trace is not the ledger. Whatever goes wrong here, a full disk first of all, ends the trace with a note and not the run; and it ends
+and then appends, so that a killed rank leaves all but its last moment; under MPI in a thread of its own, for a file system may hold a write
+up, and votes are waited for. Nothing is flushed to storage: a trace is not the ledger. Whatever goes wrong here, a full disk first of all, ends the trace with a note and not the run; and it ends
 before it takes the last room on the file system, in which the ledger may lie too.
 
 Keys stay out of it. A node's key is used for signatures alone, so these are written down; played again, they are looked up.
@@ -15,6 +15,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from baash.trace.frames import Frame
 from baash.trace.happened import AGAIN_MAX, Happened
 
 KEPT_BYTES, KEPT_NS = 1 << 20, 100_000_000
+WAITING_BYTES = 64 << 20  # more than this in memory, and the rank waits for the file system
 PIECES_MAX = 1024  # the system's IOV_MAX
 TRACE_BYTES = 16 << 30  # of one rank, unless told otherwise
 ROOM_BYTES, ROOM_SHARE = 1 << 30, 20  # left on the file system: so much, or one part in so many of a small one
@@ -60,17 +62,26 @@ class LoggedKey(PrivateKey):
 class Recorder:
     """The trace of one rank, in ``folder``. The file is made with the first view; one that is there is never written to.
 
-    ``note`` hears, once, why a trace ended early. Nothing but a node's own exception is ever raised.
+    ``own_thread``: write in one. ``note`` hears, once, why a trace ended early. Nothing but a node's own exception is ever raised.
     """
 
     def __init__(
-        self, folder: Path, rank: int, ledger: Path, note: Callable[[str], None], *, most_bytes: int = TRACE_BYTES
+        self,
+        folder: Path,
+        rank: int,
+        ledger: Path,
+        note: Callable[[str], None],
+        *,
+        most_bytes: int = TRACE_BYTES,
+        own_thread: bool = False,
     ) -> None:
         self.path: Path | None = None
         self.size = 0  # bytes, of which the last may still be in memory
         self._folder, self._rank, self._ledger = folder, rank, ledger
         self._note, self._most = note, most_bytes
         self._file = -1
+        self._writer = ThreadPoolExecutor(1, "trace") if own_thread else None
+        self._writing: Future[None] | None = None
         self._ended = False
         self._kept: list[Packable] = []  # whole frames in pieces, which nobody changes any more
         self._kept_bytes = self._kept_since = 0
@@ -87,7 +98,7 @@ class Recorder:
         told = {"limits": asdict(limits), "replica_bytes": replica_bytes, "liars": sorted(liars)}
         self._do(lambda: self._open(view.view))
         self._append(Frame.VIEW, [orjson.dumps(told), view.encode({})])
-        self._do(self._write)
+        self._do(lambda: self._write(wait=True))
 
     def handle(self, actor: Actor, node: int, event: Event, now_ns: int) -> list[Effect]:
         """``actor.handle``, written down; what it raises is written down and raised."""
@@ -105,7 +116,7 @@ class Recorder:
         """The rank's loop has ended, ``why`` if not well: the trace is whole."""
         if not self._ended:
             self._append(Frame.END, [orjson.dumps({"why": why})])
-            self._do(self._write)
+            self._do(lambda: self._write(wait=True))
             self._end()
 
     def lose(self) -> None:
@@ -157,7 +168,7 @@ class Recorder:
     def _put(self, pieces: list[Packable]) -> None:
         size = sum(len(piece) for piece in pieces)
         if self.size + size > self._most:
-            self._write()
+            self._write(wait=True)
             raise OSError(errno.EFBIG, f"a rank's trace may have {self._most:,} bytes (--trace-bytes)")
         self._keep(pieces)
 
@@ -167,23 +178,22 @@ class Recorder:
         self._kept_bytes += size
         self.size += size
 
-    def _write(self) -> None:
-        """Append what is kept: whole frames, so that even a full disk leaves none in part."""
+    def _write(self, *, wait: bool = False) -> None:
+        """Append what is kept; ``wait``: until it is done. While the last write still goes on, more is gathered, up to a bound."""
         if self._file < 0:
             return
-        found = os.fstatvfs(self._file)
-        room = min(ROOM_BYTES, found.f_blocks * found.f_frsize // ROOM_SHARE)
-        if (
-            found.f_blocks and found.f_bavail * found.f_frsize < room + self._kept_bytes
-        ):  # some say nothing of themselves
-            raise OSError(errno.ENOSPC, "the last room on the file system is left to the ledger")
-        try:
-            for first in range(0, len(self._kept), PIECES_MAX):
-                _write_all(self._file, self._kept[first : first + PIECES_MAX])
-        except OSError:
-            os.ftruncate(self._file, self.size - self._kept_bytes)
-            raise
+        if self._writing is not None:
+            if not (wait or self._writing.done() or self._kept_bytes >= WAITING_BYTES):
+                return
+            self._writing.result()
+        kept, at = self._kept, self.size - self._kept_bytes
         self._kept, self._kept_bytes = [], 0
+        if self._writer is None:
+            _append(self._file, kept, at)
+            return
+        self._writing = self._writer.submit(_append, self._file, kept, at)
+        if wait:
+            self._writing.result()
 
     def _do(self, action: Callable[[], None]) -> None:
         """Whatever goes wrong in a trace ends the trace."""
@@ -200,10 +210,27 @@ class Recorder:
         self._ended = True
         self._kept, self._kept_bytes = [], 0
         self._recent.clear()
+        if self._writer is not None:
+            self._writer.shutdown()  # what is on its way is written
         if self._file >= 0:
             with suppress(OSError):
                 os.close(self._file)
             self._file = -1
+
+
+def _append(file: int, pieces: list[Packable], at: int) -> None:
+    """Append whole frames at the file's end ``at``; not even a full disk leaves one in part, nor the last room is taken."""
+    found = os.fstatvfs(file)
+    room = min(ROOM_BYTES, found.f_blocks * found.f_frsize // ROOM_SHARE)
+    size = sum(len(piece) for piece in pieces)
+    if found.f_blocks and found.f_bavail * found.f_frsize < room + size:  # some say nothing of themselves
+        raise OSError(errno.ENOSPC, "the last room on the file system is left to the ledger")
+    try:
+        for first in range(0, len(pieces), PIECES_MAX):
+            _write_all(file, pieces[first : first + PIECES_MAX])
+    except OSError:
+        os.ftruncate(file, at)
+        raise
 
 
 def _write_all(file: int, pieces: list[Packable]) -> None:

@@ -55,8 +55,8 @@ def quiet(event: Event, now_ns: int) -> list[Effect]:
     return []
 
 
-def recorder(folder: Path, notes: list[str], most_bytes: int = TRACE_BYTES) -> Recorder:
-    made = Recorder(folder, 3, folder / "ledger", notes.append, most_bytes=most_bytes)
+def recorder(folder: Path, notes: list[str], most_bytes: int = TRACE_BYTES, own_thread: bool = False) -> Recorder:
+    made = Recorder(folder, 3, folder / "ledger", notes.append, most_bytes=most_bytes, own_thread=own_thread)
     made.begin(World().view, Limits(), 1 << 20)
     return made
 
@@ -228,8 +228,9 @@ def test_a_killed_rank_leaves_all_but_its_last_moment(tmp_path: Path) -> None:
     assert 95 <= len(times) < 100 and times == [1_000_000_000 + i * 20_000_000 for i in range(len(times))]
 
 
+@pytest.mark.parametrize("own_thread", [True, False], ids=["thread", "loop"])
 @pytest.mark.parametrize("full", [True, False], ids=["disk", "limit"])
-def test_no_room_ends_the_trace_and_not_the_run(tmp_path: Path, full: bool) -> None:
+def test_no_room_ends_the_trace_and_not_the_run(tmp_path: Path, full: bool, own_thread: bool) -> None:
     notes: list[str] = []
     done = []
 
@@ -238,7 +239,7 @@ def test_no_room_ends_the_trace_and_not_the_run(tmp_path: Path, full: bool) -> N
         return []
 
     size = 300_000
-    made = recorder(tmp_path, notes, TRACE_BYTES if full else size)
+    made = recorder(tmp_path, notes, TRACE_BYTES if full else size, own_thread)
     with largest_file(size) if full else contextlib.nullcontext():
         for i in range(50):
             data = np.full(10_000 + i, i, dtype=np.uint8)
@@ -250,7 +251,23 @@ def test_no_room_ends_the_trace_and_not_the_run(tmp_path: Path, full: bool) -> N
     file = File(made.path)
     found = [f for f in file.frames() if f.kind is Frame.EVENT]
     assert file.torn_at is None, "not even a full disk leaves a frame in part"
-    assert 20 < len(found) < 30 and all((f.arrays[3] == i).all() for i, f in enumerate(found))
+    assert (
+        (own_thread or len(found) > 20)
+        and len(found) < 30
+        and all((f.arrays[3] == i).all() for i, f in enumerate(found))
+    )
+
+
+def test_a_thread_of_its_own_writes_the_same(tmp_path: Path) -> None:
+    for own_thread in (False, True):
+        made = recorder(tmp_path / str(own_thread), [], own_thread=own_thread)
+        for i in range(3000):
+            event = events.MessageReceived(np.full(i % 7 * 1000, i % 251, dtype=np.uint8))
+            made.handle(Node(quiet), i % 5, event, i * 7_000_000)
+        made.close()
+    first, second = (written(next((tmp_path / str(t)).iterdir())) for t in (False, True))
+    assert [(f.kind, f.node, f.time_ns) for f in first] == [(f.kind, f.node, f.time_ns) for f in second]
+    assert [[a.tobytes() for a in f.arrays] for f in first[1:]] == [[a.tobytes() for a in f.arrays] for f in second[1:]]
 
 
 def test_a_trace_that_is_there_is_never_written_to(tmp_path: Path) -> None:
