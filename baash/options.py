@@ -19,12 +19,14 @@ from baash.protocol.view import QUORUMS, Parameters
 from baash.records import PAYLOAD_BYTES_MAX
 from baash.sources import FORMATS, WORKLOADS, Source, open_inputs, open_workload
 from baash.sources.ycsb import FIELDS, RECORDS_MAX, TRANSACTIONS_MAX
+from baash.trace.recorder import TRACE_BYTES
 
 WRITERS = ("auto", "offset", "mpio")
 LAUNCHERS = ("mpirun", "srun", "none")
 MIB = 1 << 20
 REPLICA_BYTES_MAX = 1 << 40
 SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST = 1 << 12, 1 << 36
+TRACE_BYTES_LEAST, TRACE_BYTES_MOST = 1 << 16, 1 << 50
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class RunOptions:
     replica_bytes: int = REPLICA_BYTES
     segment_bytes: int = SEGMENT_BYTES
     report: Path | None = None
+    trace: Path | None = None
+    trace_bytes: int = TRACE_BYTES
     take_over: bool = False
     force: bool = False
     debug: bool = False
@@ -81,6 +85,7 @@ class RunOptions:
             ("window-mib", self.window_mib, 1 / 64, 48),
             ("replica-bytes", self.replica_bytes, 0, REPLICA_BYTES_MAX),
             ("segment-bytes", self.segment_bytes, SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST),
+            ("trace-bytes", self.trace_bytes, TRACE_BYTES_LEAST, TRACE_BYTES_MOST),
             ("seed", self.seed, 0, (1 << 64) - 1),
         ):
             if not least <= number <= most:
@@ -88,11 +93,17 @@ class RunOptions:
         self.parameters()
 
     def check_here(self) -> None:
-        """What only the machine knows: whether the report can be written, and whether there is parallel HDF5."""
+        """What only the machine knows: whether report and trace can be written, and whether there is parallel HDF5."""
         if self.report is not None:
             folder = self.report.absolute().parent
             if self.report.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
                 raise UsageError(f"--report {self.report} cannot be written: its folder must exist and be writable")
+        if self.trace is not None:
+            folder = self.trace if self.trace.exists() else self.trace.absolute().parent
+            if not folder.is_dir() or not os.access(folder, os.W_OK):
+                raise UsageError(
+                    f"--trace {self.trace} cannot be written: name a folder, in one that exists and is writable"
+                )
         if self.writer == "mpio":
             from baash.ledger import library
 
@@ -169,6 +180,8 @@ _HELP: dict[str, str] = {
     "replica_bytes": "Memory of each node for its cluster's newest blocks; 0 keeps none, reads go to the ledger.",
     "segment_bytes": "Records a segment file has room for, in bytes; the next file begins behind it.",
     "report": "Write the run report (JSON) here.",
+    "trace": "Write what happens to each node into files in this folder, for: baash simulate --check-trace FOLDER.",
+    "trace_bytes": "The most a rank writes there, in bytes; then its trace ends, and the run goes on.",
     "take_over": "Write even if somebody else seems to: the older writer is fenced off.",
     "force": "Use a file system that is refused otherwise (NFS).",
     "debug": "Show tracebacks and the launcher's remarks.",

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from baash import conclusion
@@ -31,6 +33,7 @@ from baash.service import Actor, Progress, Service
 from baash.session import Opened, open_view
 from baash.sources import Source
 from baash.store import Store
+from baash.trace.recorder import Recorder
 
 Sources = Callable[[], list[Source]]
 
@@ -166,15 +169,18 @@ class Rank:
         store: Store | None = None
         failure: BaashError | None = None
         begun = time.monotonic()
+        recorder = self._recorder()
         try:
             hosted = Hosted(
                 self.options.ledger,
                 self.view,
                 self.transport.rank,
-                self._secrets,
+                recorder.keys(self._secrets) if recorder else self._secrets,
                 self.options.limits(),
                 replica_bytes=self.options.replica_bytes,
             )
+            if recorder:
+                recorder.begin(self.view, self.options.limits(), self.options.replica_bytes)
             self.nodes = nodes = hosted.nodes
             self.start = hosted.start
             mine = hosted.coordinators
@@ -199,12 +205,27 @@ class Rank:
                 learned=hosted.learned,
                 drain_requested=self._drain,
                 progress=self.progress if self.leads else lambda event, fields: None,
+                recorder=recorder,
             )
             begun = time.monotonic()
             service.run()
         except BaashError as error:
             failure = error
+        finally:
+            if recorder:
+                recorder.close(str(failure or sys.exc_info()[1] or ""))
         self._end(service, store, failure, time.monotonic() - begun, begun - started)
+
+    def _recorder(self) -> Recorder | None:
+        options = self.options
+        if options.trace is None:
+            return None
+        note = partial(self._note, "trace")
+        rank, most = self.transport.rank, options.trace_bytes
+        return Recorder(options.trace, rank, options.ledger, note, most_bytes=most, own_thread=True)
+
+    def _note(self, kind: str, text: str) -> None:
+        self.progress("note", {"note": kind, "text": text})
 
     # -- the start --------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ from baash.protocol.messages import HEAD
 from baash.protocol.validator import Validator
 from baash.protocol.view import View
 from baash.store import Done, Storing
+from baash.trace.recorder import Recorder
 
 Actor = Coordinator | Validator
 TICK_NS = 20_000_000
@@ -147,6 +148,7 @@ class Service:
         drain_requested: Callable[[], bool] = lambda: False,
         progress: Progress = lambda event, fields: None,
         clock: Callable[[], int] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.tally = Tally()
         self.interrupted = False
@@ -159,6 +161,7 @@ class Service:
         self._known = known
         self._learned, self._drain_requested = learned, drain_requested
         self._progress, self._clock = progress, clock or steady_clock()
+        self._recorder = recorder
         self._rank_of = view.rank_of
         self._coordinators: dict[int, Coordinator] = {
             n.cluster: n for n in self.nodes.values() if isinstance(n, Coordinator)
@@ -276,7 +279,9 @@ class Service:
                 continue
             if isinstance(event, Offer):  # asked now, not when it was read: what came in between may have decided some
                 event = BatchOffered(event.batch, self._known(event.cluster, event.batch.ids))
-            self._perform(node, self.nodes[node].handle(event, self._now()))
+            actor, now = self.nodes[node], self._now()
+            traced = self._recorder
+            self._perform(node, traced.handle(actor, node, event, now) if traced else actor.handle(event, now))
         return moved
 
     def _tick(self) -> None:

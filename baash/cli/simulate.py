@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from baash.cli.replay import replay
 from baash.cli.screen import bar
 from baash.errors import UsageError
 from baash.text import counted, json_text, printable
@@ -52,14 +54,36 @@ def simulate(
     scale: Annotated[
         bool, typer.Option("--scale", help="Measure instead what a world costs, from 16 nodes to --nodes (10,000).")
     ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", help="Write traces and ledger of one world (--seeds 1) into this new folder."),
+    ] = None,
+    check_trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--check-trace", help="Play instead what the traces in this folder say, and compare what is done."
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", help="Where the ledger of --check-trace lies, if it was moved.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Play BAASH in made-up worlds: one thread and one seed each, with deaths, partitions, full disks, liars.
 
     Ends with 0 if no promise was broken, 1 if one was; then it prints the command that replays that seed, and its story.
+    With --check-trace: with 0 if every node does what the trace says it did, 1 if one does something else.
 
     Example: baash simulate --seeds 1000 --nodes 100 --json
+    Example: baash simulate --check-trace ./trace
     """
+    if check_trace is not None:
+        if trace is not None or scale or story:
+            raise UsageError("--check-trace plays no world: leave out --trace, --scale and --story")
+        replay(check_trace, ledger, as_json)
+        return
+    if ledger is not None:
+        raise UsageError("--ledger says where the ledger of --check-trace lies: a made-up world has its own")
     from baash.protocol.view import QUORUMS
     from baash.sim import campaign
     from baash.sim.accidents import ACCIDENTS
@@ -94,13 +118,15 @@ def simulate(
     if scale:
         _scale(seed, nodes or 10_000, as_json)
         return
+    if trace is not None:
+        _check_new(trace, seeds)
     drawn(seed, given)  # what cannot be formed is refused with the arithmetic, before anything is played
     if story:
         told = play(drawn(seed, given), listen=story).told
         print("\n".join(printable(line) for line in told))
     began = time.monotonic()
     with bar("playing", "seeds", enabled=not as_json) as progress:
-        result = campaign.run(seed, seeds, given, processes=processes, progress=progress)
+        result = campaign.run(seed, seeds, given, processes=processes, progress=progress, trace=trace)
     fields = result.as_fields()
     elapsed_s = time.monotonic() - began
     if as_json:
@@ -111,6 +137,19 @@ def simulate(
         _print(result.as_fields(), elapsed_s)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _check_new(trace: Path, seeds: int) -> None:
+    """Make the folder for one world's traces. UsageError if there is something in it, or it cannot be made."""
+    if seeds != 1:
+        raise UsageError(f"--trace keeps one world, and --seeds is {seeds}: give --seeds 1 and the --seed")
+    try:
+        trace.mkdir(parents=True, exist_ok=True)
+        used = any(trace.iterdir())
+    except OSError as error:
+        raise UsageError(f"--trace {trace} cannot be used: {error.strerror}") from error
+    if used:
+        raise UsageError(f"--trace {trace} is not empty: a world's traces and its ledger need a folder of their own")
 
 
 def _scale(seed: int, most: int, as_json: bool) -> None:

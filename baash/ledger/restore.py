@@ -7,7 +7,7 @@ audit's business. Memory: the tables alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,17 +60,19 @@ def restore(
     shards: np.ndarray | None = None,
     replay_width: int | None = None,
     progress: Progress | None = None,
+    rounds: Iterable[Round] | None = None,
 ) -> Restored:
     """Read a ledger to its head. LedgerDamaged names the first thing that is not as it was committed.
 
     ``shards`` (bool, 4,096): take over entities, ids and decided numbers of these alone, as the node of one cluster does;
-    otherwise one cluster's high numbers would make another's, which lag behind, too old.
+    otherwise one cluster's high numbers would make another's, which lag behind, too old. ``rounds``: the ledger's first ones, to see
+    it as it was; all of them unless told.
     """
     view = ledger.view
     width = replay_width or (view.parameters.replay_width if view else REPLAY_WIDTH)
     state = Restored(kernels.EntityTable(), kernels.ReplayTable(width), kernels.EntityTable())
     state.newest_view = view.view if view else None
-    for round in ledger.rounds:
+    for round in ledger.rounds if rounds is None else rounds:
         found = blocks.read(round)
         for fault in (*found.faults, *blocks.follows(found, state.head)):
             raise _damaged(ledger, round, round.first_block + fault.block, fault.what)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import orjson
 
+from baash import packing
 from baash.errors import BaashError, Interrupted, LedgerDamaged, LedgerError, TransportError
 from baash.ledger.audit import Progress, Report, cores, draw_seeds, expected, once, parts
 from baash.ledger.audit.examine import Examiner
@@ -124,7 +125,7 @@ class _Rank:
                     progress(report.blocks, whole.blocks)
 
             share = self._rounds(ledger, whole.rounds, seeds, taken)
-            results = [share.finish(), *(parts.unpack_result(parts.unpack(data)) for data in self._from_all(RESULT))]
+            results = [share.finish(), *(parts.unpack_result(packing.unpack(data)) for data in self._from_all(RESULT))]
 
             def decide(suspects: np.ndarray) -> list[np.ndarray]:
                 self._send_all(SUSPECTS, suspects)
@@ -145,7 +146,7 @@ class _Rank:
         rounds, seeds = int(begin["rounds"]), np.array(begin["seeds"], dtype=np.uint64)
         with self._same_ledger(rounds, begin["last"]) as ledger:
             share = self._rounds(ledger, rounds, seeds, None)
-            self._send(0, RESULT, parts.pack(parts.pack_result(share.finish())))
+            self._send(0, RESULT, packing.pack(parts.pack_result(share.finish())))
             while not self._heard[OVER]:
                 self._hear()
                 while self._heard[SUSPECTS]:
@@ -196,12 +197,12 @@ class _Rank:
                 self._parts[examined.index] = (kept, examined.replayable, examined)
                 continue
             arrays = [head, *parts.pack_kept(kept)]
-            self._send(rank, PART, parts.pack(arrays + (parts.pack_examined(examined) if rank == 0 else [])))
+            self._send(rank, PART, packing.pack(arrays + (parts.pack_examined(examined) if rank == 0 else [])))
 
     def _take(self, share: Share, taken: Callable[[Examined], None] | None) -> None:
         """Take what has come, in order."""
         for _, data in _drain(self._heard[PART]):
-            arrays = parts.unpack(data)
+            arrays = packing.unpack(data)
             head = arrays[0].view(_HEAD)[0]
             examined = parts.unpack_examined(arrays[5:]) if self._rank == 0 else None
             self._parts[int(head["round"])] = (parts.unpack_kept(arrays[1:5]), bool(head["replayable"]), examined)

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from baash.sim.shape import drawn
@@ -74,10 +76,12 @@ def run(
     *,
     processes: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    trace: Path | None = None,
 ) -> Result:
-    """Play the seeds ``first`` to ``first + seeds - 1``."""
+    """Play the seeds ``first`` to ``first + seeds - 1``. ``trace``: a folder for what the first one's nodes do, and its ledger."""
     result = Result()
-    for one in _outcomes(range(first, first + seeds), given, processes):
+    played = [play(drawn(first, given), trace=trace)] if trace is not None else []
+    for one in chain(played, _outcomes(range(first + len(played), first + seeds), given, processes)):
         result.add(one)
         if one.violations:
             result.failed += 1

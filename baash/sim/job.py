@@ -20,6 +20,7 @@ from baash.ledger.restore import Restored
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
 from baash.protocol.plan import Log
+from baash.protocol.replica import REPLICA_BYTES
 from baash.protocol.validator import Validator
 from baash.protocol.view import Host, View
 from baash.session import begin_view, read_state
@@ -30,6 +31,7 @@ from baash.sim.process import ENDED, Life, Process
 from baash.sim.shape import Shape
 from baash.sim.world import MS, World
 from baash.store import Work
+from baash.trace.recorder import Recorder
 
 LEDGER_KEY = key_of("ledger")
 Learned = Callable[["Job", Process, int, Reply], None]
@@ -63,6 +65,7 @@ class Job:
         learned: Learned,
         validator: MakeValidator = lambda job: Validator,
         coordinator: MakeCoordinator = lambda job: Coordinator,
+        trace: Path | None = None,
     ) -> None:
         self.world, self.shape, self.folder, self.disk, self.number = world, shape, folder, disk, number
         self.fleet: Fleet | None = None
@@ -77,7 +80,7 @@ class Job:
         self.leaves_out = False  # and does so without a trace
         self.makers = validator(self), coordinator(self)
         self.began_ns = self.moved_ns = world.now
-        self._sources, self._learned = sources, learned
+        self._sources, self._learned, self._trace = sources, learned, trace
         self._read: dict[int | None, tuple[Restored, Log]] = {}
         self._steps: Generator[None, None, tuple[View, dict[str, bytes]]] | None = None
 
@@ -141,16 +144,22 @@ class Job:
             world.after(world.between(1 * MS, 20 * MS), start)
 
     def _make(self, process: Process) -> Hosted:
-        return Hosted(
+        recorder = None
+        if self._trace is not None:
+            recorder = process.recorder = Recorder(self._trace, process.rank, self.folder.path, self.world.tell)
+        hosted = Hosted(
             self.folder.path,
             process.view,
             process.rank,
-            self.secrets,
+            recorder.keys(self.secrets) if recorder else self.secrets,
             self.shape.limits,
             self._read_once,
             coordinator=self.makers[1],
             validator=self.makers[0],
         )
+        if recorder:
+            recorder.begin(process.view, self.shape.limits, REPLICA_BYTES, self.liars & set(hosted.nodes))
+        return hosted
 
     def _read_once(self, path: Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
         """What every rank reads for itself is the same: it is below the cut."""

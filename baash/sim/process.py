@@ -24,6 +24,7 @@ from baash.sim.disk import SimWriter
 from baash.sim.network import Network
 from baash.sim.world import MS, World
 from baash.store import Done, Work
+from baash.trace.recorder import Recorder
 
 
 class Life(Enum):
@@ -117,6 +118,7 @@ class Process:
         self.error: BaashError | None = None
         self.service: Service | None = None
         self.hosted: Hosted | None = None
+        self.recorder: Recorder | None = None
         self.store: SimStore | None = None
         self.writer: SimWriter | None = None
         self.slow_disk = 0.0
@@ -174,6 +176,7 @@ class Process:
             learned=learn,
             progress=self._progress,
             clock=self.clock,
+            recorder=self.recorder,
         )
         self.life = Life.UP
         self.wake()
@@ -249,6 +252,10 @@ class Process:
         self.life = life
         if self.service is not None:
             self.reports = self.service.tally.reports
+        if self.recorder is not None and life is Life.DEAD and self.error is None:
+            self.recorder.lose()
+        elif self.recorder is not None:
+            self.recorder.close(str(self.error or ""))
         if life is Life.DEAD:
             if self.error is None:
                 self.world.tell(f"{self.name} is dead")

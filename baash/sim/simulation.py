@@ -58,8 +58,8 @@ class Outcome:
 class Simulation:
     """One seed. ``run`` it once."""
 
-    def __init__(self, shape: Shape, root: Path, *, listen: int = 0) -> None:
-        self.shape = shape
+    def __init__(self, shape: Shape, root: Path, *, listen: int = 0, trace: Path | None = None) -> None:
+        self.shape, self.trace = shape, trace
         self.world = World(shape.seed, listen=listen)
         self.folder = Folder.create(root / "ledger")
         self.disk = Disk(self.world)
@@ -106,6 +106,7 @@ class Simulation:
             self._learned,
             lambda j: liars.validator(self, j),
             lambda j: fairness.watched(frauds.coordinator(self, j), lambda n: n not in j.liars, self.violated),
+            self.trace,
         )
         self.jobs.append(job)
         job.calm = self.quiet_ns is not None
@@ -226,12 +227,21 @@ class Simulation:
         return out
 
 
-def play(shape: Shape, *, listen: int = 0, change: Callable[[Simulation], None] = lambda sim: None) -> Outcome:
-    """Run one world in a folder of its own, in memory where there is such a file system."""
+def play(
+    shape: Shape,
+    *,
+    listen: int = 0,
+    change: Callable[[Simulation], None] = lambda sim: None,
+    trace: Path | None = None,
+) -> Outcome:
+    """Run one world in a folder of its own, in memory where there is such a file system.
+
+    ``trace``: a folder for its traces, and for its ledger, which is kept then: ``ledger`` in it.
+    """
     shared = Path("/dev/shm")
     place = shared if shared.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="baash-sim-", dir=place) as root:
-        simulation = Simulation(shape, Path(root), listen=listen)
+        simulation = Simulation(shape, trace or Path(root), listen=listen, trace=trace)
         change(simulation)
         try:
             return simulation.run()

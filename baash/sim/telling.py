@@ -1,4 +1,4 @@
-"""What a message or a write says, in a line that people read. Only called when somebody listens to the story."""
+"""What a message, a write or an event says, in a line that people read. Only called when somebody listens to the story."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from baash.errors import PeerError
+from baash.protocol import events
 from baash.protocol.committed import split_certificates
-from baash.protocol.events import Persist
+from baash.protocol.events import Event, Persist
 from baash.protocol.messages import Kind, Message, open_message
 from baash.records import COMMIT_RECORD, REJECTION, VOTE, WINDOW, Answer, Decider, Reason
+from baash.text import counted
+from baash.trace.happened import LedgerSeen
 
 
 def message(data: np.ndarray, target: int) -> str:
@@ -36,6 +39,29 @@ def done(node: int, wanted: Persist, reason: str) -> str:
     """How it went."""
     what = "the commit record" if wanted.commits else "that"
     return f"node {node} cannot: {reason}" if reason else f"node {node}: {what} is durable"
+
+
+def event(node: int, what: Event | LedgerSeen) -> str:
+    """What happens to a node."""
+    match what:
+        case events.MessageReceived(data):
+            return message(data, node)
+        case events.BatchOffered(batch):
+            return f"node {node} is offered {counted(len(batch), 'transaction')}"
+        case events.NodesLost(nodes):
+            return f"node {node} hears of the dead: {', '.join(map(str, sorted(nodes)))}"
+        case events.Persisted(token):
+            return f"node {node} hears that its write {token} is durable"
+        case events.PersistFailed(token, reason):
+            return f"node {node} hears that its write {token} failed: {reason}"
+        case events.InputEnded():
+            return f"node {node} hears that nothing more will be offered"
+        case events.DrainRequested():
+            return f"node {node} is told to finish"
+        case events.LedgerRead() | LedgerSeen():
+            return f"node {node} sees what the shared ledger holds"
+        case events.TickElapsed():
+            return f"time passes for node {node}"
 
 
 def _window(found: Message) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ledgers import Builder, batch_of, record, small
 
+from baash import packing
 from baash.ledger import counting
 from baash.ledger.audit import Report, audit, draw_seeds, once, parts
 from baash.ledger.audit.examine import Examiner
@@ -38,10 +39,10 @@ def divided(path: Path, shares: int) -> Report:
         for index in range(whole.rounds):
             examined = examiner.examine(index)
             for share, part in zip(kept, split(examined.kept, shares), strict=True):
-                data = parts.pack(parts.pack_kept(part))
-                share.take(index, parts.unpack_kept(parts.unpack(data)), examined.replayable)
-            whole.take(parts.unpack_examined(parts.unpack(parts.pack(parts.pack_examined(examined)))))
-        results = [parts.unpack_result(parts.unpack(parts.pack(parts.pack_result(s.finish())))) for s in kept]
+                data = packing.pack(parts.pack_kept(part))
+                share.take(index, parts.unpack_kept(packing.unpack(data)), examined.replayable)
+            whole.take(parts.unpack_examined(packing.unpack(packing.pack(parts.pack_examined(examined)))))
+        results = [parts.unpack_result(packing.unpack(packing.pack(parts.pack_result(s.finish())))) for s in kept]
         whole.finish(
             results,
             lambda suspects: [once.decided(r, suspects, seeds, Memory()) for r in ledger.rounds[: whole.rounds]],

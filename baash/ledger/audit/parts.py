@@ -1,7 +1,6 @@
-"""Examined rounds as bytes: what the ranks of a divided audit send each other. Plain arrays, one behind the other; no pickle.
+"""Examined rounds as arrays, and back: what the ranks of a divided audit send each other, packed (``packing.py``).
 
-A message is a count, the sizes of so many arrays, and the arrays, each padded to 8 bytes. What receives it trusts the sender, who
-is a rank of the same job; it does not trust the ledger, and neither does the sender.
+What receives it trusts the sender, who is a rank of the same job; it does not trust the ledger, and neither does the sender.
 """
 
 from __future__ import annotations
@@ -19,29 +18,6 @@ from baash.ledger.audit.kept import Kept
 from baash.ledger.audit.report import Counted
 from baash.ledger.audit.share import BROKEN, Result
 from baash.records import ROUND_CLUSTER
-
-
-def pack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """u1: the bytes of some arrays."""
-    sizes = [a.nbytes for a in arrays]
-    out = np.zeros(8 * (1 + len(sizes)) + sum(_padded(size) for size in sizes), dtype=np.uint8)
-    out[: 8 * (1 + len(sizes))].view("<u8")[:] = [len(sizes), *sizes]
-    at = 8 * (1 + len(sizes))
-    for array, size in zip(arrays, sizes, strict=True):
-        out[at : at + size] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        at += _padded(size)
-    return out
-
-
-def unpack(data: np.ndarray) -> list[np.ndarray]:
-    """The arrays (u1, views of ``data``)."""
-    count = int(data[:8].view("<u8")[0])
-    sizes = data[8 : 8 * (1 + count)].view("<u8").tolist()
-    found, at = [], 8 * (1 + count)
-    for size in sizes:
-        found.append(data[at : at + size])
-        at += _padded(size)
-    return found
 
 
 def pack_kept(kept: Kept) -> list[np.ndarray]:
@@ -86,7 +62,3 @@ def unpack_result(arrays: Sequence[np.ndarray]) -> Result:
 
 def _text(fields: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8)
-
-
-def _padded(size: int) -> int:
-    return (size + 7) // 8 * 8
