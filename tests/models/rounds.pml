@@ -1,21 +1,22 @@
 /* Rounds of three coordinators, and the change to a next view inside a job: crashes, pauses, failed writes, false suspicion.
  *
  * The steps are those of docs/protocol.md. Ranks 0, 1, 2 each host a coordinator that brings one transaction; the lowest member
- * leads. A coordinator's part lies where the plan puts it: behind the parts of lower ones that are in the same proposal. So in another
- * proposal of the round the same place may be another's. A write is under way for as long as it likes, also when its round is given
- * up, or its view. Whoever pauses and wakes is one that does not move for a while: that is among the runs, as every crash is.
+ * leads. A part lies where the plan puts it: behind the parts of lower coordinators in the same proposal. So in another proposal of the
+ * round the same place may be another's. A write is under way as long as it likes, even when its round is given up, or its view. Whoever
+ * is stopped and wakes is one that does not move for a while: that is among the runs, as is every crash, also in the middle of a send.
  *
- * A rank that suspects another (dead, or FALSE_ONES times a living one) stops its nodes and joins the steward, the lowest rank it
- * does not suspect. The steward asks all, waits until each has joined or is suspected, claims, reads the cut, publishes, tells.
- * Transactions are offered again in the new view, but for those that its cut holds.
+ * A rank that suspects another (a dead one, or FALSE_ONES times a living one) stops its nodes and joins the steward: the lowest rank it
+ * does not suspect. A steward asks all, and when each has joined or is suspected, and more than half of those who are not reported dead
+ * have joined, it claims, reads the cut, publishes, tells. There may be several at once. Transactions are offered again in the new view
+ * but for those up to its cut; the leader brings those of ranks that are out.
  *
  * Held at every moment: the history (back from the highest published view) has each transaction once, each of its rounds holds what its
- * record says, and all that was acknowledged is in it. In the end: when nobody was suspected falsely, or with SPLIT (rank 2 is cut off
- * and lives), whoever lives and is in the newest view has seen every transaction through.
+ * record says, and all that was acknowledged is in it. In the end: when nobody was suspected falsely, or with SPLIT (rank 2 is cut off,
+ * lives, and is taken for dead, as it takes the others), whoever can go on is in the newest view, and all transactions are in the ledger.
  *
- * Not modelled: what fencing.pml proves (power, flushes, claims that are lost: here a write is durable at once and a claim counts from
- * the moment it is made), lies, messages lost or overtaken (MPI has neither; REPEATS answers come twice), validators, a planned change
- * that takes a late rank in: it ends, and so does who is fenced. Each -D of a broken step fails: tests/models/test_rounds.py.
+ * Not modelled: what fencing.pml proves (power, flushes, lost claims: here a write is durable at once and a claim counts from the moment
+ * it is made), lies, messages lost or overtaken (MPI does neither; REPEATS answers come twice), validators, planned changes: a rank that
+ * is fenced or left out ends. Each broken step (-D) fails: tests/models/test_rounds.py. CRASHES, FAILURES, ...: how many, at most.
  */
 
 #ifndef VIEWS
@@ -54,7 +55,7 @@
 #ifdef A_MINORITY_CLAIMS
 #define NO_MINORITY true
 #else
-#define NO_MINORITY 2 * COUNT(GOT) >= COUNT(ALL & ~((dead | ended) & suspects))
+#define NO_MINORITY 2 * COUNT(GOT) > COUNT(ALL & ~((dead | ended) & suspects))
 #endif
 
 mtype = { OFFER, PROPOSE, READY, FAILED, ABORT, RECORDED };
@@ -273,6 +274,10 @@ inline follow() {
         if
         :: PARTS(v, t - 1) & BIT(me) && !mine -> answer(FAILED) /* not what I offer: it is committed already */
         :: else -> current = true; at_view = v; at_round = round; at_time = t
+#ifdef READY_BEFORE_WRITTEN
+            ;
+            say(READY, time)
+#endif
         fi
     :: kind == ABORT ->
         current = false; written = false;
