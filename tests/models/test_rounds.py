@@ -32,7 +32,7 @@ if FULL:
         "crash, failed write": NONE | {"VIEWS": 3, "CRASHES": 1, "FAILURES": 1},
         "two crashes": NONE | {"VIEWS": 3, "CRASHES": 2},
         "failed write, false suspicion": NONE | {"FAILURES": 1, "FALSE_ONES": 1},
-        "crash, false suspicion": NONE | {"CRASHES": 1, "FALSE_ONES": 1},
+        "crash, false suspicion": NONE | {"VIEWS": 3, "CRASHES": 1, "FALSE_ONES": 1},
     }
 
 ROUND, CHANGE = NONE | {"FAILURES": 1, "REPEATS": 1}, NONE | {"FALSE_ONES": 1}
