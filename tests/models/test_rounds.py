@@ -76,7 +76,7 @@ def test_it_holds(name: str, tmp_path: Path) -> None:
     assert errors == 0 and states > 10_000, said
 
 
-@pytest.mark.parametrize("name", ["failed write", "crash"])
+@pytest.mark.parametrize("name", [name for name, world in WHOLE.items() if not world["FALSE_ONES"]])
 def test_every_run_ends(name: str, tmp_path: Path) -> None:
     errors, _, said = pan(tmp_path, WHOLE[name], cycles=True)
     assert errors == 0 and re.search(r"non-progress cycles\s+\+", said), said
