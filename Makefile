@@ -57,8 +57,8 @@ campaign: .venv/.test ## break ledgers at full size: validators killed, crashes,
 	BAASH_CRASH=full CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) .venv/bin/python $(PYTEST) -s tests/models tests/crash || failed=1; \
 	exit $$failed
 
-models: .venv/.test ## check the model of fencing completely, and that it fails with a step left out (spin)
-	@command -v spin >/dev/null || { echo "make: the model is checked by spin (Debian: apt-get install spin)" >&2; exit 1; }
+models: .venv/.test ## check the models of fencing, rounds and the change of view completely, and that they fail with a step broken (spin; 4 GB)
+	@command -v spin >/dev/null || { echo "make: the models are checked by spin (Debian: apt-get install spin)" >&2; exit 1; }
 	BAASH_CRASH=full .venv/bin/python $(PYTEST) -s tests/models
 
 sim: .venv/.test ## a thousand made-up worlds in which everything goes wrong (a few minutes)
