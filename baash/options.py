@@ -40,7 +40,7 @@ class RunOptions:
     format: str | None = None
     source_name: str | None = None
     on_error: str = "stop"
-    in_order: bool = False
+    take_turns: bool = False
     workload: str | None = None
     transactions: int = 100_000
     record_bytes: int = 1000
@@ -162,7 +162,7 @@ _HELP: dict[str, str] = {
     "format": f"Format of the inputs, where the name does not tell: {', '.join(FORMATS)}.",
     "source_name": "Name of the input as an issuer; default: made of the format and the hash of its bytes.",
     "on_error": "stop: a malformed input commits nothing. skip: leave out what is malformed, and count it.",
-    "in_order": "One input behind the other, for inputs that build on those before them. Without it they take turns.",
+    "take_turns": "Read the inputs by turns, so that a short one does not wait for a long one; not for inputs that build on others.",
     "workload": f"A generated workload: {', '.join(WORKLOADS)}.",
     "transactions": "Operations of the workload.",
     "record_bytes": "Payload of a workload's inserts, in bytes.",

@@ -190,7 +190,7 @@ class Rank:
                 kind = cast(writers.Kind, self.options.writer)
                 writer = writers.open_writer(kind, folder, self.view, communicator)
                 store = Store(folder, self.view.view, writer, self._together if communicator else nullcontext)
-            turns = 1 if self.options.in_order else TURNS
+            turns = TURNS if self.options.take_turns else 1
             intake = Intake(self.view, [c.cluster for c in mine], self.sources(), turns) if mine else None
             fetcher = Fetcher(self.options.ledger)
             service = Service(

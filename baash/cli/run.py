@@ -124,10 +124,10 @@ def _advise(options: RunOptions, report: dict[str, Any]) -> None:
     """What to do about a workload that found no table to work on, or inputs that may have needed one another."""
     rejected = report["transactions"]["rejected"]
     doubtful = sum(rejected.get(reason, 0) for reason in ("entity_unknown", "entity_exists", "version_mismatch"))
-    if doubtful and len(options.input) + bool(options.workload) > 1 and not options.in_order:
+    if doubtful and len(options.input) + bool(options.workload) > 1 and options.take_turns:
         print(
-            f"baash: {counted(doubtful, 'transaction')} did not fit what the ledger holds; inputs take turns: where one "
-            "builds on those before it, give --in-order",
+            f"baash: {counted(doubtful, 'transaction')} did not fit what the ledger holds; where an input "
+            "builds on another they must not take turns: run without --take-turns",
             file=sys.stderr,
         )
     if options.workload in (None, "ycsb-load"):

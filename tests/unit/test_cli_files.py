@@ -149,18 +149,18 @@ def test_a_malformed_line_commits_nothing(baash: Baash, tmp_path: Path) -> None:
     assert "2 transactions committed" in ran.stdout and "1 malformed and skipped" in ran.stdout
 
 
-def test_inputs_take_turns_unless_one_builds_on_another(baash: Baash, tmp_path: Path) -> None:
+def test_inputs_take_turns_where_none_builds_on_another(baash: Baash, tmp_path: Path) -> None:
     """The last line of a long input makes what a short one changes."""
     names = [f"e{i}" for i in range(9000)]
     (tmp_path / "long.jsonl").write_text("\n".join(json.dumps({"entity": n, "op": "create"}) for n in names))
     (tmp_path / "short.jsonl").write_text('{"entity": "e8999", "op": "update"}')
     run = ("run", "--launcher", "none", "--input", "long.jsonl", "--input", "short.jsonl")
-    turns = baash(*run, "--ledger", "turns")
+    turns = baash(*run, "--ledger", "turns", "--take-turns")
     assert turns.returncode == 0 and "1 rejected: 1 entity_unknown" in turns.stdout
-    assert "1 transaction did not fit what the ledger holds" in turns.stderr and "--in-order" in turns.stderr
-    order = baash(*run, "--ledger", "order", "--in-order")
+    assert "1 transaction did not fit what the ledger holds" in turns.stderr and "without --take-turns" in turns.stderr
+    order = baash(*run, "--ledger", "order")
     assert order.returncode == 0 and "9,001 transactions committed" in order.stdout
-    assert "--in-order" not in order.stderr
+    assert "--take-turns" not in order.stderr
 
 
 def test_a_ledger_without_its_key_is_read_only(baash: Baash, tmp_path: Path) -> None:
