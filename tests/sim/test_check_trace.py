@@ -95,32 +95,35 @@ def test_tracing_changes_nothing(tmp_path: Path) -> None:
 
 # -- it can fail ----------------------------------------------------------------------------------------------------
 
-# Bugs of ``bugs.py`` that lie in the core: a world in which a sound core is told from one that has it.
-IN_THE_CORE = {
-    "acknowledged before the record": 1,
-    "anybody closes": 1,
-    "certificates unchecked": 29,
-    "entity lists believed": 8,
-    "next proposal at once": 31,
-    "no entity lock": 2,
-    "number reused": 7,
-    "number twice in a batch": 2,
-    "own state not applied": 5,
-    "quorum off by one": 1,
-}
+IN_THE_CORE = (  # bugs of ``bugs.py``
+    "acknowledged before the record",
+    "anybody closes",
+    "certificates unchecked",
+    "entity lists believed",
+    "next proposal at once",
+    "no entity lock",
+    "number reused",
+    "number twice in a batch",
+    "own state not applied",
+    "quorum off by one",
+)
+WORLDS = 120  # of these at least one tells a sound core from another
 
 
-@pytest.mark.parametrize("name", sorted(IN_THE_CORE))
+@pytest.mark.parametrize("name", IN_THE_CORE)
 def test_another_core_is_found_out(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    traced(tmp_path / "t", IN_THE_CORE[name], **BUGS[name].given)
-    assert not differences(check(tmp_path / "t"))
-    BUGS[name].plant(monkeypatch)
-    found = differences(check(tmp_path / "t"))
+    found: list[Any] = []
+    for seed in range(1, WORLDS):
+        traced(world := tmp_path / str(seed), seed, **BUGS[name].given)
+        with monkeypatch.context() as patched:
+            BUGS[name].plant(patched)
+            found = differences(check(world))
+        assert not differences(check(world))
+        if found:
+            break
     assert found
     for one in found:
         assert one.signing or one.then[one.at : one.at + 1] != one.now[one.at : one.at + 1] or one.detail[one.at]
-    monkeypatch.undo()
-    assert not differences(check(tmp_path / "t"))
 
 
 def test_a_liar_that_says_nothing_of_it_is_found_out(tmp_path: Path) -> None:
