@@ -78,7 +78,7 @@ class LyingCoordinator(Coordinator):
         self.sim, self.fraud = sim, fraud
         if fraud == "one entity twice":
             self.queues = LyingQueues(self.cluster, self.state.replay)
-        flights = LyingFlights(self.view, self.cluster, self.limits, self.queues)
+        flights = LyingFlights(self.view, self.cluster, self.limits, self.queues, self.witness)
         flights.fraud = fraud
         self.flights = flights
 
