@@ -123,6 +123,11 @@ class Validator:
         """Windows that are kept until they are committed, or until there are too many."""
         return len(self._verdicts) + len(self._unjudged) + len(self._appeals)
 
+    @property
+    def announced(self) -> int:
+        """Windows in flight of which something is known here."""
+        return max(len(self._chain.hashes), len(self._chain.entities))
+
     def handle(self, event: Event, now_ns: int) -> list[Effect]:
         match event:
             case MessageReceived(data):

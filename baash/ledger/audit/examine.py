@@ -15,6 +15,7 @@ from baash import kernels
 from baash.errors import LedgerDamaged, StorageError
 from baash.ledger import blocks
 from baash.ledger.audit import claims as claims_of
+from baash.ledger.audit import evidence
 from baash.ledger.audit.claims import Claims
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.kept import Keeper, Tell
@@ -31,6 +32,7 @@ class Examiner:
 
     def __init__(self, ledger: Ledger, seeds: np.ndarray) -> None:
         self._ledger, self._seeds = ledger, seeds
+        self._views = {epoch.view.view: epoch.view for epoch in ledger.epochs}
         self._opening = Lock()
         self._threads = local()
 
@@ -61,6 +63,7 @@ class Examiner:
         keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds))
         for piece in good_pieces(round, rows, bounds, memory, wrong_records):
             keeper.take(piece, int(rows["cluster"][piece.first]))
+            found.evidence += evidence.notes(piece, self._views, bounds)
         found.faults(wrong_records)
         unread = {fault.block for fault in wrong_records}
         if said is not None:
