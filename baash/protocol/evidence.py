@@ -247,12 +247,15 @@ class Witness:
             if kept is not None:
                 self.compare(VOTES, node, kept, of_vote(np.asarray(vote)))
 
-    def recorded(self, leader: int, statement: Statement) -> None:
-        """A commit record, and what is said to be its leader's signature."""
+    def recorded(self, slot: np.ndarray) -> None:
+        """A commit record as the leader sent it."""
+        leader, statement = self.view.coordinators[0], of_slot(slot, self.view)
+        if statement is None:
+            return
         number = int(np.frombuffer(statement.signed, dtype=COMMIT_RECORD)[0]["round"])
         if number in self._records:
-            self.compare(COMMIT_RECORDS, leader, self._records[number], statement)
-        elif keys.verify(self.view.nodes[leader].key, keys.Context.COMMIT, statement.signed, statement.signature):
+            self.compare(COMMIT_RECORDS, leader.node, self._records[number], statement)
+        elif keys.verify(leader.key, keys.Context.COMMIT, statement.signed, statement.signature):
             self._records[number] = statement
             if len(self._records) > RECORDS_KEPT:
                 del self._records[min(self._records)]

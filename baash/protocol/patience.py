@@ -3,7 +3,7 @@
 Theory. What is slow and what is dead look alike, so a bound is a guess: several times what such a wait usually takes, between a
 floor, below which nobody is blamed on a busy machine, and a ceiling, which is the bound that is promised. Time counts only while it
 is looked at, two seconds a look at most: a node that was stopped itself, or whose clock jumps, blames nobody for it.
-A wrong guess costs a view change, never safety. ``docs/protocol.md`` has the numbers in one table.
+A wrong guess costs a view change, never safety. ``docs/limits.md`` has the numbers in one table.
 """
 
 from __future__ import annotations

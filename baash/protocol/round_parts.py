@@ -8,7 +8,7 @@ import numpy as np
 
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol.committed import split_certificates
+from baash.protocol.committed import pad8, split_certificates
 from baash.protocol.events import Write
 from baash.protocol.messages import rows
 from baash.protocol.plan import Log, Part, Plan
@@ -31,6 +31,22 @@ def opened(cluster: int, sections: Sequence[np.ndarray]) -> Part:
     if not np.isin(rejections["reason"], REASONS).all() or rejections["reserved"].any():
         raise PeerError(f"cluster {cluster} brings rejections for no reason")
     return Part(cluster, tuple(c for c, _ in found), tuple(e for _, e in found), rejections)
+
+
+def proposal(parts: Sequence[Part]) -> list[np.ndarray | bytes]:
+    """The sections of a PROPOSE message."""
+    sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
+    for part in parts:
+        sections += [part.rejections.tobytes(), pad8(part.encoded)]
+    return sections
+
+
+def proposed(sections: Sequence[np.ndarray]) -> list[Part]:
+    """The parts of a PROPOSE message, ascending by cluster. Raises PeerError."""
+    clusters = rows(sections[0], np.dtype("<u4")).tolist()
+    if len(sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
+        raise PeerError("PROPOSE message with the wrong sections")
+    return [opened(c, sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
 
 
 def examine(part: Part, view: View, log: Log, *, votes: bool) -> str | None:

@@ -25,11 +25,11 @@ import numpy as np
 
 from baash import keys
 from baash.errors import PeerError
-from baash.protocol import evidence, round_parts
+from baash.protocol import round_parts
 from baash.protocol.committed import check_slot, pad8
 from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
 from baash.protocol.evidence import Witness
-from baash.protocol.messages import Kind, Message, encode, rows
+from baash.protocol.messages import Kind, Message, encode
 from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
 from baash.protocol.round_parts import BlocksOf
 from baash.protocol.trouble import Trouble
@@ -148,9 +148,7 @@ class Rounds:
         if not others:
             return [self._persist_part(current, creates=True)]
         self._owing = set(others)
-        sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
-        for part in parts:
-            sections += [part.rejections.tobytes(), pad8(part.encoded)]
+        sections = round_parts.proposal(parts)
         propose = Send(others, encode(Kind.PROPOSE, self.view.view, self.node, self.log.round, now_ns, sections))
         if not current.plan.opens_segment:
             return [propose, self._persist_part(current, creates=False)]
@@ -169,6 +167,8 @@ class Rounds:
         elif message.kind not in (Kind.OFFER, Kind.READY) or not self.leads:
             raise PeerError(f"a coordinator does not take {message.kind.name}")
         self._cluster_of(message.sender)
+        if message.kind is Kind.RECORDED:
+            self._witness.recorded(message.sections[0])  # whatever becomes of it
         if self._is_old(message):
             raise PeerError(f"{message.kind.name} of round {message.a}, which is over, or was heard before")
         try:
@@ -186,17 +186,10 @@ class Rounds:
             case Kind.PROPOSE:
                 return message.a < self.log.round or (message.a, message.b) == self._heard
             case Kind.RECORDED:
-                return message.a < self.log.round and not self._contradicts(message.sections[0])
+                return message.a < self.log.round
             case Kind.ABORT:
                 return message.a != self.log.round
         return False
-
-    def _contradicts(self, slot: np.ndarray) -> bool:
-        """Whether the leader signed another commit record of the same round before."""
-        statement = evidence.of_slot(slot, self.view)
-        if statement is not None:
-            self._witness.recorded(self.leader, statement)
-        return self._witness.proved(self.leader)
 
     def _take(self, message: Message, now_ns: int) -> list[Effect]:
         match message.kind:
@@ -211,9 +204,9 @@ class Rounds:
         return self._abort(message.sections[0].tobytes().decode(errors="replace"), now_ns)
 
     def _cluster_of(self, node: int) -> int:
-        for coordinator in self.view.coordinators:
-            if coordinator.node == node and coordinator.cluster is not None:
-                return coordinator.cluster
+        for cluster, coordinator in enumerate(self.view.coordinators):
+            if coordinator.node == node:
+                return cluster
         raise PeerError(f"node {node} is no coordinator")
 
     def _offer(self, message: Message, now_ns: int) -> list[Effect]:
@@ -233,10 +226,7 @@ class Rounds:
             raise PeerError(f"a proposal of round {message.a}, {self.log.round} expected")
         if self._current is not None or self._writing is not None:
             raise PeerError(f"another proposal of round {message.a} before the first was given up and written")
-        clusters = rows(message.sections[0], np.dtype("<u4")).tolist()
-        if len(message.sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
-            raise PeerError("PROPOSE message with the wrong sections")
-        parts = [round_parts.opened(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
+        parts = round_parts.proposed(message.sections)
         self._heard = message.a, message.b
         for i, part in enumerate(parts):
             wrong = self._examine(part)
@@ -246,7 +236,8 @@ class Rounds:
                 return [self._ready_message(message.b, reason=text), *self._trouble.suspect({self.leader}, what)]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
-        self._left_out = self._left_out + 1 if self.offered is not None and self.cluster not in clusters else 0
+        without_us = self.offered is not None and all(p.cluster != self.cluster for p in parts)
+        self._left_out = self._left_out + 1 if without_us else 0
         if self._left_out > 1:
             raise PeerError(
                 f"round {message.a} leaves out what cluster {self.cluster} brought before the one before it"
@@ -286,7 +277,6 @@ class Rounds:
         if current is None:
             raise PeerError("a round committed that was never proposed here")
         check_slot(self.view, slot, self.log.commit, self.log.round)
-        self._contradicts(slot)
         if slot[: len(current.plan.record)].tobytes() != current.plan.record:
             raise PeerError("another round committed than was proposed")
         effects = list(self._announce(current.plan, slot.tobytes()))
@@ -368,13 +358,11 @@ class Rounds:
         if event.token != self._token:
             return []
         if current is not None and current.recording:
-            return [
-                Fail(
-                    "StorageError",
-                    f"the commit record of round {self.log.round} could not be flushed ({event.reason}): nobody knows "
-                    "whether it is durable, so this view ends here; run again to continue from what the ledger holds",
-                )
-            ]
+            text = (
+                f"the commit record of round {self.log.round} could not be flushed ({event.reason}): nobody knows "
+                "whether it is durable, so this view ends here; run again to continue from what the ledger holds"
+            )
+            return [Fail("StorageError", text)]
         written, self._writing = self._writing, None
         if written is None or written is not current:
             return self._given_up(written)
@@ -386,11 +374,8 @@ class Rounds:
     def _fail_round(self, reason: str, now_ns: int, by: int) -> list[Effect]:
         self._trouble.failed(by)
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
-        effects: list[Effect] = []
-        if others:
-            abort = encode(Kind.ABORT, self.view.view, self.node, self.log.round, 0, [reason.encode()])
-            effects.append(Send(others, abort))
-        return effects + self._abort(reason, now_ns)
+        abort = encode(Kind.ABORT, self.view.view, self.node, self.log.round, 0, [reason.encode()])
+        return [*([Send(others, abort)] if others else []), *self._abort(reason, now_ns)]
 
     def _abort(self, reason: str, now_ns: int) -> list[Effect]:
         """The round fails whole; what it held is offered again after a pause, or the run ends."""
@@ -399,9 +384,8 @@ class Rounds:
         hopeless = self._trouble.given_up(self.log.round, reason, now_ns)
         if hopeless:
             return hopeless
-        effects: list[Effect] = [
-            Report("round_failed", f"round {self.log.round} failed, will be tried again: {reason}")
-        ]
+        text = f"round {self.log.round} failed, will be tried again: {reason}"
+        effects: list[Effect] = [Report("round_failed", text)]
         if self.leads:
             self._retry_ns = now_ns + PAUSE_NS
             if self.offered is not None:

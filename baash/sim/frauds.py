@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from baash.batch import Batch
+from baash.keys import Context, PrivateKey
 from baash.protocol import quorum, windows
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import BatchOffered, Effect, Event, MessageReceived, Persist, Send
@@ -21,8 +22,9 @@ from baash.protocol.evidence import VOTES, of_vote
 from baash.protocol.flights import Ask, Flight, Flights
 from baash.protocol.messages import HEAD, Kind, Message, encode, open_message, rows
 from baash.protocol.queues import Lot, Queues
+from baash.protocol.view import View
 from baash.protocol.windows import Delta
-from baash.records import VOTE, WINDOW, Answer, Decider, Operation
+from baash.records import COMMIT_LOCATOR, COMMIT_RECORD, COMMIT_SIGNATURE, VOTE, WINDOW, Answer, Decider, Operation
 from baash.sim.material import key_of
 
 if TYPE_CHECKING:
@@ -87,8 +89,11 @@ class LyingFlights(Flights):
 class LyingCoordinator(Coordinator):
     """A coordinator and its fraud."""
 
-    def __init__(self, sim: Simulation, fraud: str, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
+    def __init__(
+        self, sim: Simulation, fraud: str, view: View, cluster: int, key: PrivateKey, *args: Any, **more: Any
+    ) -> None:
+        super().__init__(view, cluster, key, *args, **more)
+        self.key = key
         self.sim, self.fraud = sim, fraud
         self.held = False
         self.asked: list[Send] = []
@@ -231,6 +236,22 @@ def _double_proposals(liar: LyingCoordinator, send: Send) -> list[Effect]:
     return [send, Send(send.to, other)]
 
 
+def _two_records(liar: LyingCoordinator, send: Send) -> list[Effect]:
+    """A round is said to be committed, and then another of the same number, signed too."""
+    if not _is(send, Kind.RECORDED):
+        return [send]
+    liar.noted()
+    message, sections = _sections(send.data)
+    slot = sections[0]
+    slot[: COMMIT_RECORD.itemsize].view(COMMIT_RECORD)[0]["time_ns"] += np.uint64(1)
+    at = COMMIT_RECORD.itemsize + COMMIT_LOCATOR.itemsize
+    for row in slot[at : at + len(liar.view.coordinators) * COMMIT_SIGNATURE.itemsize].view(COMMIT_SIGNATURE):
+        if int(row["node"]) == liar.node:
+            signature = liar.key.sign(Context.COMMIT, slot[: COMMIT_RECORD.itemsize].tobytes())
+            row["signature"] = np.frombuffer(signature, dtype=np.uint8)
+    return [send, Send(send.to, _again(message, sections))]
+
+
 def _holds_up(*kinds: Kind) -> Fraud:
     """A coordinator that is alive and, from some time on, does not say what the rounds wait for."""
 
@@ -278,6 +299,7 @@ FRAUDS: dict[str, Fraud | None] = {
     "withhold blocks": _withhold,
     "false rounds": _false_rounds,
     "double proposals": _double_proposals,
+    "two records": _two_records,
     "slow leader": _holds_up(Kind.PROPOSE, Kind.RECORDED, Kind.ABORT),
     "slow coordinator": _holds_up(Kind.READY),
     "parts left out": None,
@@ -289,7 +311,7 @@ FRAUDS: dict[str, Fraud | None] = {
 # Seen by other coordinators alone: where there is none, its nodes refuse to follow and the audit finds it in the ledger.
 NEED_OTHERS = {"invent votes", "windows out of order"}
 # Of rounds in which several take part: by the leader; by another.
-OF_THE_LEADER = {"double proposals", "slow leader", "parts left out"}
+OF_THE_LEADER = {"double proposals", "two records", "slow leader", "parts left out"}
 OF_THE_OTHERS = {"slow coordinator"}
 # Carried by honest validators today, and named by the audit (``docs/simulation.md``): not in the mix of the seeds.
 UNREPAIRED = {"one number twice"}
