@@ -135,6 +135,14 @@ def _forged(liar: LyingValidator, send: Send) -> list[Effect]:
     return [Send(send.to, data)]
 
 
+def _forged_again(liar: LyingValidator, send: Send) -> list[Effect]:
+    """Its vote, and another with a signature that is none."""
+    draw = liar.sim.world.draw
+    other = liar.recast(send, Answer.PREFIX, draw.randrange(4), 0).data
+    other[-1 - draw.randrange(64)] ^= 1
+    return [send, Send(send.to, other)]
+
+
 def _noise(liar: LyingValidator, send: Send) -> list[Effect]:
     """Random bytes, and its vote with something in it changed, to anybody."""
     draw = liar.sim.world.draw
@@ -188,6 +196,7 @@ DECEITS: dict[str, Deceit] = {
     "again": _again,
     "as another": _as_another,
     "forged": _forged,
+    "forged again": _forged_again,
     "noise": _noise,
     "oversized": _oversized,
     "flood": _flood,

@@ -7,7 +7,7 @@ as the campaign's mix would do by itself, only slower.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ from baash.kernels import ReplayTable
 from baash.ledger.folder import Epoch, Folder
 from baash.ledger.writer import OffsetWriter
 from baash.protocol import certificate as certificates
-from baash.protocol import quorum, view, windows
+from baash.protocol import evidence, quorum, view, windows
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.flights import Flights
 from baash.protocol.queues import Queues
 from baash.protocol.rounds import Rounds
+from baash.protocol.spoken import Spoken
 from baash.protocol.validator import Chain
 from baash.sim import job as jobs
 from baash.sim.disk import SimWriter
@@ -216,6 +217,28 @@ def _anybody_closes(patch: Patch) -> None:
         patch.setattr(f"{module}.check_closes", lambda view, message: None)
 
 
+def _evidence_unsigned(patch: Patch) -> None:
+    """Two votes that differ are taken for evidence, whoever signed them."""
+    sound = evidence.wrong
+
+    def wrong(found: Any, of: Any) -> str | None:
+        said = sound(found, of)
+        return None if said and "did not sign" in said else said
+
+    patch.setattr("baash.protocol.evidence.wrong", wrong)
+
+
+def _evidence_names_another(patch: Patch) -> None:
+    """The NOTE names the node behind the one that lied."""
+    sound = evidence.payload
+    patch.setattr(evidence, "payload", lambda found: sound(replace(found, node=found.node + 1)))
+
+
+def _answers_anew(patch: Patch) -> None:
+    """A validator that is asked again says what it thinks now."""
+    patch.setattr(Spoken, "given", lambda self, attempt, number: None)
+
+
 BUGS: dict[str, Bug] = {
     "quorum off by one": Bug("one vote too few carries a window", _quorum_off_by_one),
     "votes unsigned": Bug("the signature of a vote is not looked at", _votes_unsigned),
@@ -264,6 +287,21 @@ BUGS: dict[str, Bug] = {
         "a cut is taken of a record that is not durable",
         _predecessor_unflushed,
         given={"kinds": ("disk error", "power", "kill job")},
+    ),
+    "evidence unsigned": Bug(
+        "evidence is kept whose signatures are not looked at",
+        _evidence_unsigned,
+        given={"deceits": ("forged again",), "liars": 1, "faults": 1},
+    ),
+    "evidence names another": Bug(
+        "evidence names the wrong node",
+        _evidence_names_another,
+        given={"deceits": ("contradicts",), "liars": 1, "faults": 1},
+    ),
+    "answers anew": Bug(
+        "a validator that is asked again says what it thinks now",
+        _answers_anew,
+        given={"frauds": ("asks again",), "lying_coordinators": 1},
     ),
     "anybody closes": Bug(
         "any node may close a view", _anybody_closes, given={"deceits": ("as coordinator",), "liars": 1, "faults": 1}
