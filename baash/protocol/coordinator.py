@@ -170,7 +170,9 @@ class Coordinator:
         out: list[Effect] = []
         for found in self.witness.found:
             note = evidence.note(self.view, self.cluster, len(self.evidence), found, now_ns)
-            out.append(Report("contradicted", f"{name(self.view, found.node)} {evidence.describe(found)}"))
+            ours = found.view == self.view.view
+            who = name(self.view, found.node) if ours else f"node {found.node} of view {found.view}"
+            out.append(Report("contradicted", f"{who} {evidence.describe(found)}"))
             if note is not None and not self.rounds.has_drained:
                 self.evidence.append(found)
                 known = np.zeros(1, dtype=np.uint16)

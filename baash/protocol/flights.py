@@ -151,7 +151,7 @@ class Flights:
         if ask is None or message.sender not in ask.members:
             raise PeerError(f"a vote by node {message.sender}, which was not asked")
         if message.sender in ask.votes:  # once is enough, unless it says something else now
-            self._witness.compare(VOTES, message.sender, of_vote(ask.votes[message.sender]), of_vote(vote))
+            self._hold_against(ask.votes[message.sender], vote, ask)
             return []
         if flight.prefix is not None and self._fits(flight, vote):
             ask.votes[message.sender] = vote  # late, and not looked at: whoever compares does that
@@ -166,6 +166,15 @@ class Flights:
         if int(vote["answer"]) != Answer.PREFIX:
             flight.holders.discard(message.sender)  # it has not judged the window, and will need it again
         return self._tally(flight, ask, now_ns)
+
+    def _hold_against(self, first: np.ndarray, vote: np.ndarray, ask: Ask) -> None:
+        """Another vote of somebody who has voted."""
+        node = int(first["node"])
+        if vote.tobytes() == first.tobytes() or self._witness.proved(node):
+            return
+        if not quorum.genuine(vote, self.view.nodes[node], ask.hash):
+            raise PeerError(f"another vote of node {node}, which is not signed by it")
+        self._witness.compare(VOTES, node, of_vote(first), of_vote(vote))
 
     @staticmethod
     def _fits(flight: Flight, vote: np.ndarray) -> bool:

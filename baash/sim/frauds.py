@@ -54,7 +54,7 @@ class LyingFlights(Flights):
 
     def vote(self, message: Message, now_ns: int) -> list[Effect]:
         if self.fraud == "asks again":
-            self._hold_against(rows(message.sections[0], VOTE)[0].copy())
+            self._hold_to_it(rows(message.sections[0], VOTE)[0].copy())
         if self.fraud == "buy a decision":
             flight = self.by_number.get(message.a)
             if flight is not None and flight.asks and flight.asks[-1].decider is Decider.MEMBERS:
@@ -62,7 +62,7 @@ class LyingFlights(Flights):
                 return []
         return super().vote(message, now_ns)
 
-    def _hold_against(self, vote: np.ndarray) -> None:
+    def _hold_to_it(self, vote: np.ndarray) -> None:
         """Whether somebody has ever said something else."""
         node, attempt = int(vote["node"]), vote["attempt"].tobytes()
         before = self.heard.setdefault((node, attempt), vote)

@@ -273,7 +273,7 @@ BUGS: dict[str, Bug] = {
         "a failed proposal is not waited for",
         _old_answers,
         found=31,
-        given={"kinds": ("disk full", "disk error", "disk slow"), "clusters": 3},
+        given={"kinds": ("disk full", "disk error", "disk slow"), "clusters": 3, "liars": 0, "lying_coordinators": 0},
     ),
     "old file": Bug("a segment that was replaced stays open", _old_file, found=12),
     "put back forgotten": Bug(

@@ -62,6 +62,7 @@ NAMED = {
     "two-faced": ("outvoted",),
     "as another": ("bad_message",),
     "forged": ("bad_message",),
+    "forged again": ("bad_message",),
     "noise": ("bad_message",),
     "oversized": ("bad_message",),
     "as coordinator": ("bad_message",),
