@@ -241,7 +241,7 @@ def _answers_anew(patch: Patch) -> None:
 
 BUGS: dict[str, Bug] = {
     "quorum off by one": Bug("one vote too few carries a window", _quorum_off_by_one),
-    "votes unsigned": Bug("the signature of a vote is not looked at", _votes_unsigned),
+    "votes unsigned": Bug("the signature of a vote is not looked at", _votes_unsigned, found=17),
     "transactions unsigned": Bug("the signature of a transaction is not looked at", _transactions_unsigned),
     "acknowledged before the flush": Bug("receipts are given when the record is written", _ack_before_flush, found=22),
     "acknowledged before the record": Bug("receipts are given when the record is on its way", _reply_before_record),
@@ -291,7 +291,8 @@ BUGS: dict[str, Bug] = {
     "predecessor not flushed": Bug(
         "a cut is taken of a record that is not durable",
         _predecessor_unflushed,
-        given={"kinds": ("disk error", "power", "kill job")},
+        found=13,
+        given={"kinds": ("disk error", "power", "kill job"), "liars": 0, "lying_coordinators": 0},
     ),
     "evidence unsigned": Bug(
         "evidence is kept whose signatures are not looked at",
