@@ -162,7 +162,9 @@ def _gather(rank: Ended, service: Service) -> list[dict[str, Any]]:
     while time.monotonic() < deadline:
         if {source for source, _ in service.mail} | dead | {transport.rank} >= set(range(transport.size)):
             break
-        service.mail += [(s, d) for s, tag, d in transport.poll() if tag == service.mail_tag]
+        for source, tag, data in transport.poll():
+            if tag == service.mail_tag:
+                service.keep_mail(source, data)
         dead |= set(transport.failed())
         transport.wait(0.05, False)
     return [json.loads(data.tobytes()) for _, data in service.mail]

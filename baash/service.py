@@ -51,6 +51,7 @@ from baash.trace.recorder import Recorder
 Actor = Coordinator | Validator
 TICK_NS = 20_000_000
 PROGRESS_NS = 200_000_000
+MAIL_BYTES = 4 << 20  # of a rank's words at the end; its counts have some ten bytes a node
 
 
 class Transport(Protocol):
@@ -214,11 +215,18 @@ class Service:
     def _sort(self, arrived: Sequence[tuple[int, int, np.ndarray]]) -> None:
         for source, tag, data in arrived:
             if tag == self.mail_tag:
-                self.mail.append((source, data))
+                self.keep_mail(source, data)
             elif tag in self.nodes and self._is_from(source, data):
                 self._ready.append((tag, MessageReceived(data)))
             else:
                 self.tally.reports["bad_message"] += 1
+
+    def keep_mail(self, source: int, data: np.ndarray) -> None:
+        """What a rank has to say at the end: one thing, of some size."""
+        if data.nbytes <= MAIL_BYTES and all(source != s for s, _ in self.mail):
+            self.mail.append((source, data))
+        else:
+            self.tally.reports["bad_message"] += 1
 
     def _is_from(self, source: int, data: np.ndarray) -> bool:
         """Whether the sender a message names lives on the rank it came from."""

@@ -461,7 +461,7 @@ typedef struct baash_block_source {
 
 enum {
     BAASH_WALK_DONE = 0, /* all blocks */
-    BAASH_WALK_LOOK = 1, /* the piece is taken; some of its transactions are signed, refer to others or are of another cluster */
+    BAASH_WALK_LOOK = 1, /* the piece is taken; some of its transactions are signed, refer to others, are of another cluster, or NOTEs */
     BAASH_WALK_UNTAKEN = 2, /* something is wrong with the piece, or it cannot be read, or has no room */
 };
 

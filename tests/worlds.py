@@ -32,6 +32,7 @@ from baash.protocol.events import (
     Report,
     Send,
     Stop,
+    Suspect,
     TickElapsed,
 )
 from baash.protocol.flights import Limits
@@ -124,6 +125,7 @@ class World:
         self.reports: list[Report] = []
         self.duplicates = 0
         self.failed: Fail | None = None
+        self.suspicions: list[Suspect] = []
         self.stopped: set[int] = set()
         self.dead: set[int] = set()
         self.now = 1
@@ -161,7 +163,7 @@ class World:
             while self.queue:
                 node, event = self.queue.popleft()
                 self.step(node, event)
-            if len(self.stopped | self.dead) == len(self.nodes) or self.failed:
+            if len(self.stopped | self.dead) == len(self.nodes) or self.failed or self.suspicions:
                 return
             self.now += 600 * MS
             for node in self.nodes:
@@ -193,6 +195,8 @@ class World:
                     self.reports.append(effect)
                 case Fail():
                     self.failed = effect
+                case Suspect():
+                    self.suspicions.append(effect)
                 case Stop():
                     self.stopped.add(node)
 

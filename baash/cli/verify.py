@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 RANKS_MAX = 4096
 RANGES_SHOWN = 20
+EVIDENCE_SHOWN = 100
 # A rank is this command, but of the very package this is, whatever lies in the current folder.
 _RANK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from baash.cli import main; main()"
 
@@ -179,6 +180,10 @@ def _json(report: Report, elapsed_s: float) -> str:
         "problem_count": report.problem_count,
         "notes": report.notes,
         "note_count": report.note_count,
+        "evidence": [asdict(e) for e in report.evidence],
+        "evidence_count": report.evidence_count,
+        "unfounded": [asdict(e) for e in report.unfounded],
+        "unfounded_count": report.unfounded_count,
         "proved": {f.name: getattr(proved, f.name) for f in fields(proved)},
         "elapsed_s": round(elapsed_s, 6),
     }
@@ -197,6 +202,7 @@ def _lines(report: Report, elapsed_s: float) -> list[str]:
     lines += [f"note: {printable(note)}" for note in report.notes]
     if report.note_count > len(report.notes):
         lines.append(f"note: and {report.note_count - len(report.notes):,} more notes")
+    lines += _evidence(report)
     lines += [f"PROBLEM: {printable(problem)}" for problem in report.problems]
     if report.problem_count > len(report.problems):
         lines.append(f"PROBLEM: and {report.problem_count - len(report.problems):,} more")
@@ -207,6 +213,19 @@ def _lines(report: Report, elapsed_s: float) -> list[str]:
         *lines,
         f"all is as it was committed ({rate})" if report.ok else f"problems: {report.problem_count:,} ({rate})",
     ]
+
+
+def _evidence(report: Report) -> list[str]:
+    """Who lied, by the signatures in the ledger; no failure of the ledger."""
+    lines = []
+    for heading, found, count in (
+        ("evidence: these nodes lied, as their own signatures prove", report.evidence, report.evidence_count),
+        ("evidence that is unfounded, and accuses nobody", report.unfounded, report.unfounded_count),
+    ):
+        shown = found[:EVIDENCE_SHOWN]
+        lines += [f"{heading}:"] * bool(shown) + [f"  {printable(one)}" for one in shown]
+        lines += [f"  and {count - len(shown):,} more"] * (count > len(shown))
+    return lines
 
 
 def _still_good(report: Report) -> list[str]:

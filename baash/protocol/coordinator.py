@@ -13,7 +13,7 @@ import numpy as np
 from baash import keys
 from baash.batch import Batch
 from baash.errors import PeerError
-from baash.protocol import headers, windows
+from baash.protocol import evidence, headers, quorum, windows
 from baash.protocol.certificate import Certificate
 from baash.protocol.committed import pad8
 from baash.protocol.events import (
@@ -34,8 +34,10 @@ from baash.protocol.events import (
     Suspect,
     TickElapsed,
 )
+from baash.protocol.evidence import Contradiction, Witness
 from baash.protocol.flights import Flights, Limits
-from baash.protocol.messages import Kind, Message, encode, open_message
+from baash.protocol.messages import Kind, Message, encode, open_message, rows
+from baash.protocol.patience import name
 from baash.protocol.plan import Log, Part, Plan
 from baash.protocol.queues import Lot, Queues
 from baash.protocol.replica import REPLICA_BYTES, Replica
@@ -43,7 +45,7 @@ from baash.protocol.rounds import Rounds
 from baash.protocol.validator import check_closes, lost_coordinator
 from baash.protocol.view import View
 from baash.protocol.windows import Delta, State
-from baash.records import UNDECIDED_REASONS, Reason
+from baash.records import UNDECIDED_REASONS, VOTE, Reason
 
 USUAL = Limits()
 
@@ -66,8 +68,12 @@ class Coordinator:
         self.node = view.coordinators[cluster].node
         self.replica = Replica(replica_bytes)
         self.queues = Queues(cluster, state.replay)
-        self.flights = Flights(view, cluster, limits, self.queues)
-        self.rounds = Rounds(view, cluster, key, log, self._announce, self._blocks_of, limits.segment_bytes)
+        self.witness = Witness(view)
+        self.evidence: list[Contradiction] = []  # that went, or goes, into the ledger
+        self.flights = Flights(view, cluster, limits, self.queues, self.witness)
+        self.rounds = Rounds(
+            view, cluster, key, log, self._announce, self._blocks_of, limits.segment_bytes, self.witness
+        )
         self._next, self._previous = log.clusters[cluster]
         self._ended = False
         self._duplicates_told = 0
@@ -114,7 +120,7 @@ class Coordinator:
                         return [Suspect(frozenset((other.node,)), lost_coordinator(other.cluster))]
                 out += self.flights.lost(nodes, now_ns)
             case TickElapsed():
-                out += self.flights.overdue(now_ns)
+                out += self.flights.overdue(now_ns) + self.rounds.tick(now_ns)
         out += self._advance(now_ns)
         return out
 
@@ -122,16 +128,26 @@ class Coordinator:
         if message.view != self.view.view:
             return [Report("stale_message", f"node {self.node} dropped a message of view {message.view}")]
         if message.kind is Kind.VOTE:
+            self._check_listener(message)
             return self.flights.vote(message, now_ns)
         if message.kind is Kind.CLOSE:
             check_closes(self.view, message)
             return [Stop()]
         return self.rounds.message(message, now_ns)
 
+    def _check_listener(self, message: Message) -> None:
+        """A vote that belongs to another coordinator is kept as what its node signed."""
+        nodes = self.view.nodes
+        if message.sender < len(nodes) and nodes[message.sender].cluster not in (None, self.cluster):
+            found = rows(message.sections[0], VOTE)
+            if len(found) == 1 and quorum.genuine(found[0], nodes[message.sender], found[0]["attempt"].tobytes()):
+                self.witness.stray(found[0])
+            raise PeerError(f"a vote by node {message.sender}, of another cluster")
+
     # -- forward ----------------------------------------------------------------------------------------------------
 
     def _advance(self, now_ns: int) -> list[Effect]:
-        out: list[Effect] = []
+        out: list[Effect] = self._note_evidence(now_ns)
         for done, _ in self.rounds.commits:
             self._apply(done)
         self.rounds.commits.clear()
@@ -143,6 +159,21 @@ class Coordinator:
         if self.queues.duplicates > self._duplicates_told:
             out.append(Duplicates(self.queues.duplicates - self._duplicates_told))
             self._duplicates_told = self.queues.duplicates
+        return out
+
+    def _note_evidence(self, now_ns: int) -> list[Effect]:
+        """What somebody signed against himself goes into the ledger, as any other transaction: of each node once a view."""
+        out: list[Effect] = []
+        for found in self.witness.found:
+            note = evidence.note(self.view, self.cluster, len(self.evidence), found, now_ns)
+            ours = found.view == self.view.view
+            who = name(self.view, found.node) if ours else f"node {found.node} of view {found.view}"
+            out.append(Report("contradicted", f"{who} {evidence.describe(found)}"))
+            if note is not None and not self.rounds.has_drained:
+                self.evidence.append(found)
+                known = np.zeros(1, dtype=np.uint16)
+                self.queues.offer(BatchOffered(note, known), now_ns, [])
+        self.witness.found.clear()
         return out
 
     def _form_windows(self, now_ns: int) -> list[Effect]:

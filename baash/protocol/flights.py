@@ -20,6 +20,7 @@ from baash.protocol import certificate as certificates
 from baash.protocol import quorum, windows
 from baash.protocol.certificate import Certificate
 from baash.protocol.events import Effect, Fail, Report, Send
+from baash.protocol.evidence import VOTES, Witness, of_vote
 from baash.protocol.messages import Message, rows
 from baash.protocol.plan import SEGMENT_BYTES
 from baash.protocol.queues import Lot, Queues
@@ -91,13 +92,13 @@ class Flight:
 class Flights:
     """The windows of one cluster that are not committed, in order of number."""
 
-    def __init__(self, view: View, cluster: int, limits: Limits, queues: Queues) -> None:
+    def __init__(self, view: View, cluster: int, limits: Limits, queues: Queues, witness: Witness) -> None:
         self.view, self.cluster, self.limits = view, cluster, limits
         self.node = view.coordinators[cluster].node
         self.by_number: dict[int, Flight] = {}
         self.retries = self.appeals = self.votes = self.lost_windows = 0
         self.votes_by_node: dict[int, int] = {}
-        self._queues = queues
+        self._queues, self._witness = queues, witness
         self._members = SubClusters(view, cluster, limits.waiting_per_node)
         self._usual_ns = 0
         self._fruitless = 0
@@ -143,22 +144,46 @@ class Flights:
         flight = self.by_number.get(message.a)
         if message.sections[0].nbytes != VOTE.itemsize:
             raise PeerError("VOTE message without one vote")
-        if flight is None or flight.prefix is not None:
-            return []  # late: the window is decided
         vote = rows(message.sections[0], VOTE)[0].copy()
+        if flight is None:
+            return []  # late: the window is committed
         ask = next((a for a in flight.asks if a.hash == vote["attempt"].tobytes()), None)
         if ask is None or message.sender not in ask.members:
             raise PeerError(f"a vote by node {message.sender}, which was not asked")
-        if message.sender in ask.votes:
+        if message.sender in ask.votes:  # once is enough, unless it says something else now
+            self._hold_against(ask.votes[message.sender], vote, ask)
+            return []
+        if flight.prefix is not None and self._fits(flight, vote):
+            ask.votes[message.sender] = vote  # late, and not looked at: whoever compares does that
             return []
         if not quorum.genuine(vote, self.view.nodes[message.sender], ask.hash):
             raise PeerError(f"the vote of node {message.sender} is not signed by it")
         ask.votes[message.sender] = vote
+        if flight.prefix is not None:
+            return [self._outvoted(flight, vote)] if int(vote["answer"]) == Answer.PREFIX else []
         self.votes += 1
         self.votes_by_node[message.sender] = self.votes_by_node.get(message.sender, 0) + 1
         if int(vote["answer"]) != Answer.PREFIX:
             flight.holders.discard(message.sender)  # it has not judged the window, and will need it again
         return self._tally(flight, ask, now_ns)
+
+    def _hold_against(self, first: np.ndarray, vote: np.ndarray, ask: Ask) -> None:
+        """Another vote of somebody who has voted."""
+        node = int(first["node"])
+        if vote.tobytes() == first.tobytes() or self._witness.proved(node):
+            return
+        if not quorum.genuine(vote, self.view.nodes[node], ask.hash):
+            raise PeerError(f"another vote of node {node}, which is not signed by it")
+        self._witness.compare(VOTES, node, of_vote(first), of_vote(vote))
+
+    @staticmethod
+    def _fits(flight: Flight, vote: np.ndarray) -> bool:
+        return int(vote["answer"]) == Answer.PREFIX and int(vote["prefix"]) == flight.prefix
+
+    @staticmethod
+    def _outvoted(flight: Flight, vote: np.ndarray) -> Report:
+        number, node, prefix = flight.window.number, int(vote["node"]), int(vote["prefix"])
+        return Report("outvoted", f"window {number}: node {node} gave {prefix} blocks, not {flight.prefix}")
 
     def _tally(self, flight: Flight, ask: Ask, now_ns: int) -> list[Effect]:
         """Settle the window, leave it open, or try again when nobody who could answer the newest attempt is left."""
@@ -171,14 +196,8 @@ class Flights:
         need = 1 if appeal else self.view.parameters.quorum_of(len(ask.members))
         decided, status, others = quorum.count(prefixes, need, blocks)
         if status == quorum.SETTLED:
-            outvoted = [
-                Report(
-                    "outvoted",
-                    f"window {flight.window.number}: node {ask.members[i]} gave {prefixes[i]} blocks, not {decided}",
-                )
-                for i in others
-            ]
-            return [*outvoted, *self._settle(flight, ask, decided, now_ns)]
+            out = self._settle(flight, ask, decided, now_ns)
+            return [*(self._outvoted(flight, ask.votes[ask.members[i]]) for i in others), *out]
         if ask is not flight.asks[-1] or self._owes(ask):
             return []
         return self._try_again(flight, now_ns)

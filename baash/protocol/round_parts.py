@@ -1,21 +1,21 @@
-"""One cluster's part of a round: taken out of a message, and as the writes that put it where the plan says.
-
-Looks at form only; what a part claims is examined by whoever takes it into a round (``rounds.py``).
-"""
+"""One cluster's part of a round: taken out of a message, examined, and as the writes that put it where the plan says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol.committed import split_certificates
+from baash.protocol.committed import pad8, split_certificates
 from baash.protocol.events import Write
 from baash.protocol.messages import rows
-from baash.protocol.plan import Part, Plan
-from baash.records import REJECTION
+from baash.protocol.plan import Log, Part, Plan
+from baash.protocol.view import View
+from baash.records import REJECTION, Reason
+
+REASONS = [int(r) for r in Reason if r is not Reason.NONE]
 
 BlocksOf = Callable[[certificates.Certificate], np.ndarray]  # the records (u1) of one of a cluster's own windows
 
@@ -25,9 +25,60 @@ def opened(cluster: int, sections: Sequence[np.ndarray]) -> Part:
     if len(sections) != 2:
         raise PeerError("a part of a round with the wrong sections")
     found = split_certificates(sections[1])
-    if (rows(sections[0], REJECTION)["cluster"] != cluster).any():
+    rejections = rows(sections[0], REJECTION)
+    if (rejections["cluster"] != cluster).any():
         raise PeerError(f"cluster {cluster} brings rejections of another")
-    return Part(cluster, tuple(c for c, _ in found), tuple(e for _, e in found), rows(sections[0], REJECTION))
+    if not np.isin(rejections["reason"], REASONS).all() or rejections["reserved"].any():
+        raise PeerError(f"cluster {cluster} brings rejections for no reason")
+    return Part(cluster, tuple(c for c, _ in found), tuple(e for _, e in found), rejections)
+
+
+def proposal(parts: Sequence[Part]) -> list[np.ndarray | bytes]:
+    """The sections of a PROPOSE message."""
+    sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
+    for part in parts:
+        sections += [part.rejections.tobytes(), pad8(part.encoded)]
+    return sections
+
+
+def proposed(sections: Sequence[np.ndarray]) -> list[Part]:
+    """The parts of a PROPOSE message, ascending by cluster. Raises PeerError."""
+    clusters = rows(sections[0], np.dtype("<u4")).tolist()
+    if len(sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
+        raise PeerError("PROPOSE message with the wrong sections")
+    return [opened(c, sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
+
+
+def examine(part: Part, view: View, log: Log, *, votes: bool) -> str | None:
+    """What is wrong with a part that is to follow ``log``: the place of its windows in their chain and, with ``votes``, the votes."""
+    if part.cluster >= len(view.coordinators):
+        return "there is no such cluster"
+    number, previous = log.clusters[part.cluster]
+    for certificate in part.certificates:
+        window = certificate.window
+        if int(window["cluster"]) != part.cluster or int(window["number"]) != number:
+            return f"window {int(window['number'])} where {number} is due"
+        if window["previous"].tobytes() != previous:
+            return f"window {number} does not follow the one before"
+        wrong = certificates.examine(certificate, view) if votes else None
+        if wrong:
+            return wrong
+        number, previous = number + 1, certificate.window_hash
+    return None
+
+
+def equal(one: Part, other: Part) -> bool:
+    """Whether two parts are the same to the byte."""
+    same = [e.tobytes() for e in one.encoded] == [e.tobytes() for e in other.encoded]
+    return same and one.rejections.tobytes() == other.rejections.tobytes()
+
+
+def votes_of(part: Part) -> Iterator[np.void]:
+    """All votes (VOTE) of a part, those included that did not suffice."""
+    for certificate in part.certificates:
+        yield from certificate.votes
+        if certificate.enclosed.nbytes:
+            yield from certificates.decode(certificate.enclosed).votes
 
 
 def writes(plan: Plan, cluster: int, blocks_of: BlocksOf, *, leads: bool) -> tuple[Write, ...]:

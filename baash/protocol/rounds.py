@@ -10,29 +10,33 @@ have signed, the leader writes the record, flushes, looks for newer claims, and 
 A write that fails before the record makes the round fail whole (ABORT): parts are offered again after a pause, and when
 everybody has answered the proposal that failed. For who has not may still be writing, and in the next proposal the same place may be
 another's. A failed flush of the record itself ends the view, for nobody knows whether it is durable.
+
+Nobody is waited for without end (``patience.py``): the leader suspects who does not answer a proposal, the others a leader that makes
+none, or does not say what became of one. Who is not done itself blames nobody. What no honest coordinator says is
+answered by suspicion of the one who said it; word against word, by ``docs/decisions/0017-word-against-word.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
 from baash import keys
 from baash.errors import PeerError
-from baash.protocol import certificate as certificates
 from baash.protocol import round_parts
 from baash.protocol.committed import check_slot, pad8
 from baash.protocol.events import Effect, Fail, Persist, PersistFailed, Report, Send, Stop, Write
-from baash.protocol.messages import Kind, Message, encode, rows
+from baash.protocol.evidence import Witness
+from baash.protocol.messages import Kind, Message, encode
 from baash.protocol.plan import Log, Part, Plan, encode_slot, plan
 from baash.protocol.round_parts import BlocksOf
+from baash.protocol.trouble import Trouble
 from baash.protocol.view import View
 from baash.records import slot_bytes
 
 PAUSE_NS = 500_000_000  # before a round that could not be written is tried again
-PATIENCE_NS = 10_000_000_000  # how long storage may refuse before the run ends
 
 Announce = Callable[[Plan, bytes], tuple[Effect, ...]]  # what a coordinator says once a round is committed
 
@@ -59,25 +63,32 @@ class Rounds:
         announce: Announce,
         blocks_of: BlocksOf,
         segment_bytes: int,
+        witness: Witness,
     ) -> None:
         self.view, self.cluster, self.log = view, cluster, log
         self.node = view.coordinators[cluster].node
         self.commits: list[tuple[Plan, bytes]] = []
         self.offered: Part | None = None
         self.closed = False
-        self._key, self._announce, self._blocks_of = key, announce, blocks_of
+        self._key, self._announce, self._blocks_of, self._witness = key, announce, blocks_of, witness
         self._segment_bytes = segment_bytes
         self._offers: dict[int, Part] = {}
         self._drained: set[int] = set()
         self._current: _Current | None = None
         self._ready: dict[int, bytes] = {}
-        self._proposed_ns = 0  # when the newest proposal was made
+        self._proposed_ns = 0  # when our newest proposal was made
+        self._heard = (0, -1)  # round and time of the newest one by another
         self._owing: set[int] = set()  # who has not answered the newest proposal
         self._writing: _Current | None = None  # the round, perhaps given up since, that we are writing our part of
         self._token = 0
         self._slot = b""
         self._retry_ns: int | None = None
-        self._first_failure_ns: int | None = None
+        self._left_out = 0  # proposals without what we brought before they were made
+        self._trouble = Trouble(view, self.node)
+
+    @property
+    def leader(self) -> int:
+        return self.view.coordinators[0].node
 
     @property
     def leads(self) -> bool:
@@ -86,6 +97,11 @@ class Rounds:
     @property
     def busy(self) -> bool:
         return self._current is not None or self.offered is not None or bool(self._offers)
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether this cluster said that it has nothing more to bring."""
+        return self.cluster in self._drained
 
     # -- offering ---------------------------------------------------------------------------------------------------
 
@@ -96,7 +112,7 @@ class Rounds:
         if self.leads:
             self._offers[self.cluster] = part
             return self.advance(now_ns)
-        return [self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)])]
+        return [self._offer_to_leader(part)]
 
     def drained(self) -> list[Effect]:
         """This cluster has nothing more to bring."""
@@ -132,9 +148,7 @@ class Rounds:
         if not others:
             return [self._persist_part(current, creates=True)]
         self._owing = set(others)
-        sections: list[np.ndarray | bytes] = [np.array([p.cluster for p in parts], dtype="<u4").tobytes()]
-        for part in parts:
-            sections += [part.rejections.tobytes(), pad8(part.encoded)]
+        sections = round_parts.proposal(parts)
         propose = Send(others, encode(Kind.PROPOSE, self.view.view, self.node, self.log.round, now_ns, sections))
         if not current.plan.opens_segment:
             return [propose, self._persist_part(current, creates=False)]
@@ -146,26 +160,53 @@ class Rounds:
     # -- messages ---------------------------------------------------------------------------------------------------
 
     def message(self, message: Message, now_ns: int) -> list[Effect]:
-        leader = self.view.coordinators[0].node
-        if message.kind in (Kind.PROPOSE, Kind.RECORDED, Kind.ABORT) and message.sender != leader:
-            raise PeerError(f"{message.kind.name} from node {message.sender}, which does not lead")
+        """Raises PeerError for what it is not the sender's office to say; what nobody in that office says is a lie."""
+        if message.kind in (Kind.PROPOSE, Kind.RECORDED, Kind.ABORT):
+            if message.sender != self.leader:
+                raise PeerError(f"{message.kind.name} from node {message.sender}, which does not lead")
+        elif message.kind not in (Kind.OFFER, Kind.READY) or not self.leads:
+            raise PeerError(f"a coordinator does not take {message.kind.name}")
+        self._cluster_of(message.sender)
+        if message.kind is Kind.RECORDED:
+            self._witness.recorded(message.sections[0])  # whatever becomes of it
+        if self._is_old(message):
+            raise PeerError(f"{message.kind.name} of round {message.a}, which is over, or was heard before")
+        try:
+            return self._take(message, now_ns)
+        except PeerError as error:
+            return self._trouble.suspect({message.sender}, f"said what no honest one says: {error}")
+
+    def _is_old(self, message: Message) -> bool:
+        """What came late or twice accuses nobody."""
+        current = self._current
         match message.kind:
-            case Kind.OFFER if self.leads:
+            case Kind.OFFER:
+                cluster = self._cluster_of(message.sender)
+                return message.a == 0 and current is not None and current.plan.part_of(cluster)[0] is not None
+            case Kind.PROPOSE:
+                return message.a < self.log.round or (message.a, message.b) == self._heard
+            case Kind.RECORDED:
+                return message.a < self.log.round
+            case Kind.ABORT:
+                return message.a != self.log.round
+        return False
+
+    def _take(self, message: Message, now_ns: int) -> list[Effect]:
+        match message.kind:
+            case Kind.OFFER:
                 return self._offer(message, now_ns)
-            case Kind.READY if self.leads:
+            case Kind.READY:
                 return self._on_ready(message, now_ns)
             case Kind.PROPOSE:
                 return self._propose(message)
             case Kind.RECORDED:
                 return self._on_recorded(message)
-            case Kind.ABORT:
-                return self._abort(message.sections[0].tobytes().decode(errors="replace"), now_ns)
-        raise PeerError(f"a coordinator does not take {message.kind.name}")
+        return self._abort(message.sections[0].tobytes().decode(errors="replace"), now_ns)
 
     def _cluster_of(self, node: int) -> int:
-        for coordinator in self.view.coordinators:
-            if coordinator.node == node and coordinator.cluster is not None:
-                return coordinator.cluster
+        for cluster, coordinator in enumerate(self.view.coordinators):
+            if coordinator.node == node:
+                return cluster
         raise PeerError(f"node {node} is no coordinator")
 
     def _offer(self, message: Message, now_ns: int) -> list[Effect]:
@@ -176,10 +217,7 @@ class Rounds:
         part = round_parts.opened(cluster, message.sections)
         wrong = self._examine(part)
         if wrong:
-            text = (
-                f"the coordinator of cluster {cluster} (node {message.sender}) brings what cannot be committed: {wrong}"
-            )
-            return [Fail("PeerError", f"{text}; nothing of it was written, run again without its host")]
+            raise PeerError(f"it brings what cannot be committed, and nothing of that was written: {wrong}")
         self._offers[cluster] = part
         return self.advance(now_ns)
 
@@ -188,42 +226,36 @@ class Rounds:
             raise PeerError(f"a proposal of round {message.a}, {self.log.round} expected")
         if self._current is not None or self._writing is not None:
             raise PeerError(f"another proposal of round {message.a} before the first was given up and written")
-        clusters = rows(message.sections[0], np.dtype("<u4")).tolist()
-        if len(message.sections) != 1 + 2 * len(clusters) or clusters != sorted(set(clusters)):
-            raise PeerError("PROPOSE message with the wrong sections")
-        parts = [round_parts.opened(c, message.sections[1 + 2 * i : 3 + 2 * i]) for i, c in enumerate(clusters)]
+        parts = round_parts.proposed(message.sections)
+        self._heard = message.a, message.b
         for i, part in enumerate(parts):
             wrong = self._examine(part)
             if wrong:
                 text = f"round {message.a}: node {self.node} refuses what cluster {part.cluster} brings: {wrong}"
-                return [self._ready_message(message.b, reason=text)]
+                what = f"proposed round {message.a} with what it had to refuse: of cluster {part.cluster}, {wrong}"
+                return [self._ready_message(message.b, reason=text), *self._trouble.suspect({self.leader}, what)]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
+        without_us = self.offered is not None and all(p.cluster != self.cluster for p in parts)
+        self._left_out = self._left_out + 1 if without_us else 0
+        if self._left_out > 1:
+            raise PeerError(
+                f"round {message.a} leaves out what cluster {self.cluster} brought before the one before it"
+            )
         self._current = _Current(plan(self.view, self.log, parts, message.b, self._segment_bytes), message.b)
         return [self._persist_part(self._current, creates=False)]
 
     def _examine(self, part: Part) -> str | None:
-        """What is wrong with a part: our own must be what we offered, others' are checked if it is our turn."""
+        """What is wrong with a part: our own must be what we offered, others' votes are looked at if it is our turn."""
         if part.cluster == self.cluster:
-            mine = self.offered
-            same = mine is not None and [e.tobytes() for e in mine.encoded] == [e.tobytes() for e in part.encoded]
+            same = self.offered is not None and round_parts.equal(self.offered, part)
             return None if same else "it is not what was offered"
-        if part.cluster >= len(self.view.coordinators):
-            return "there is no such cluster"
-        number, previous = self.log.clusters[part.cluster]
         behind = (self.cluster - part.cluster) % len(self.view.coordinators)
         turn = self.leads or behind <= self.view.parameters.faults + 1
-        for certificate in part.certificates:
-            window = certificate.window
-            if int(window["cluster"]) != part.cluster or int(window["number"]) != number:
-                return f"window {int(window['number'])} where {number} is due"
-            if window["previous"].tobytes() != previous:
-                return f"window {number} does not follow the one before"
-            wrong = certificates.examine(certificate, self.view) if turn else None
-            if wrong:
-                return wrong
-            number, previous = number + 1, certificate.window_hash
-        return None
+        wrong = round_parts.examine(part, self.view, self.log, votes=turn)
+        if turn and not wrong:
+            self._witness.counted(round_parts.votes_of(part))
+        return wrong
 
     def _on_ready(self, message: Message, now_ns: int) -> list[Effect]:
         current, node = self._current, self.view.coordinators[self._cluster_of(message.sender)]
@@ -233,9 +265,9 @@ class Rounds:
             return []
         signature, reason = (section.tobytes() for section in message.sections)
         if reason:
-            return self._fail_round(reason.decode(errors="replace"), now_ns)
+            return self._fail_round(reason.decode(errors="replace"), now_ns, node.node)
         if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, signature):
-            return self._fail_round(f"node {node.node} signed another commit record", now_ns)
+            raise PeerError(f"it signed another commit record than that of round {self.log.round}")
         self._ready[node.node] = signature
         return self._record()
 
@@ -312,7 +344,7 @@ class Rounds:
         if any(p.cluster == self.cluster for p in done.parts):
             self.offered = None
         self._current = None
-        self._first_failure_ns = None
+        self._trouble.over()
 
     # -- failures ---------------------------------------------------------------------------------------------------
 
@@ -322,55 +354,67 @@ class Rounds:
             return [Fail("LedgerFenced", event.reason)]
         if event.token == 0 and current is not None:  # no segment: the proposal was never sent
             self._owing.clear()
-            return self._fail_round(event.reason, now_ns)
+            return self._fail_round(event.reason, now_ns, self.node)
         if event.token != self._token:
             return []
         if current is not None and current.recording:
-            return [
-                Fail(
-                    "StorageError",
-                    f"the commit record of round {self.log.round} could not be flushed ({event.reason}): nobody knows "
-                    "whether it is durable, so this view ends here; run again to continue from what the ledger holds",
-                )
-            ]
+            text = (
+                f"the commit record of round {self.log.round} could not be flushed ({event.reason}): nobody knows "
+                "whether it is durable, so this view ends here; run again to continue from what the ledger holds"
+            )
+            return [Fail("StorageError", text)]
         written, self._writing = self._writing, None
         if written is None or written is not current:
             return self._given_up(written)
         if self.leads:
-            return self._fail_round(event.reason, now_ns)
+            return self._fail_round(event.reason, now_ns, self.node)
+        self._trouble.failed(self.node)
         return [self._ready_message(current.time_ns, reason=event.reason)]
 
-    def _fail_round(self, reason: str, now_ns: int) -> list[Effect]:
+    def _fail_round(self, reason: str, now_ns: int, by: int) -> list[Effect]:
+        self._trouble.failed(by)
         others = tuple(c.node for c in self.view.coordinators if c.node != self.node)
-        effects: list[Effect] = []
-        if others:
-            abort = encode(Kind.ABORT, self.view.view, self.node, self.log.round, 0, [reason.encode()])
-            effects.append(Send(others, abort))
-        return effects + self._abort(reason, now_ns)
+        abort = encode(Kind.ABORT, self.view.view, self.node, self.log.round, 0, [reason.encode()])
+        return [*([Send(others, abort)] if others else []), *self._abort(reason, now_ns)]
 
     def _abort(self, reason: str, now_ns: int) -> list[Effect]:
         """The round fails whole; what it held is offered again after a pause, or the run ends."""
         self._current = None
         self._ready = {}
-        if self._first_failure_ns is None:
-            self._first_failure_ns = now_ns
-        if now_ns - self._first_failure_ns > PATIENCE_NS:
-            return [Fail("StorageError", f"round {self.log.round} could not be written: {reason}")]
-        effects: list[Effect] = [
-            Report("round_failed", f"round {self.log.round} failed, will be tried again: {reason}")
-        ]
+        hopeless = self._trouble.given_up(self.log.round, reason, now_ns)
+        if hopeless:
+            return hopeless
+        text = f"round {self.log.round} failed, will be tried again: {reason}"
+        effects: list[Effect] = [Report("round_failed", text)]
         if self.leads:
             self._retry_ns = now_ns + PAUSE_NS
             if self.offered is not None:
                 self._offers[self.cluster] = self.offered
         elif self.offered is not None:
-            part = self.offered
-            effects.append(self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)]))
+            effects.append(self._offer_to_leader(self.offered))
         return effects
+
+    def tick(self, now_ns: int) -> list[Effect]:
+        """Time has passed: has somebody kept the rounds waiting beyond the bound?"""
+        return self._trouble.look(self._owed(), self._owing if self.leads else {self.leader}, self.log.round, now_ns)
+
+    def _owed(self) -> tuple[str, Hashable] | None:
+        """(kind of wait, which one): what others owe us now; None: nothing, or we are not done ourselves."""
+        if self._writing is not None:
+            return None
+        if self.leads:
+            return ("answers", (self.log.round, self._proposed_ns)) if self._owing else None
+        if self._current is not None:
+            return "record", (self.log.round, self._current.time_ns)
+        return ("proposal", self.log.round) if self.offered is not None else None
+
+    def _offer_to_leader(self, part: Part) -> Send:
+        self._left_out = 0
+        return self._to_leader(Kind.OFFER, 0, [part.rejections.tobytes(), pad8(part.encoded)])
 
     def _ready_message(self, proposed_ns: int, signature: bytes = b"", reason: str = "") -> Send:
         """Our answer to a proposal: written and signed, or why not."""
         return self._to_leader(Kind.READY, self.log.round, [signature, reason.encode()], proposed_ns)
 
     def _to_leader(self, kind: Kind, a: int, sections: list[np.ndarray | bytes], b: int = 0) -> Send:
-        return Send((self.view.coordinators[0].node,), encode(kind, self.view.view, self.node, a, b, sections))
+        return Send((self.leader,), encode(kind, self.view.view, self.node, a, b, sections))

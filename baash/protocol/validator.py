@@ -6,6 +6,8 @@ committed, so a new attempt costs a signature. Before it applies anything a node
 and chain, for windows it did not judge, the certificate and every hash, and that its cluster's blocks are in the log
 (``headers.py``): what a lying coordinator invents moves nobody. What it applied it keeps, up to a bound (``replica.py``).
 
+What it signed it holds to (``spoken.py``). A coordinator that owes it the outcome of what it voted on, and says nothing any more, it suspects.
+
 The storage validator is this too, but for one thing: its state comes from the shared ledger alone (``LedgerRead``).
 """
 
@@ -22,7 +24,7 @@ from baash import batch as batches
 from baash import keys
 from baash.errors import PeerError
 from baash.protocol import certificate as certificates
-from baash.protocol import headers, quorum
+from baash.protocol import headers, patience, quorum
 from baash.protocol.committed import check_slot, lacked_blocks, open_blocks, open_body, open_held, split_certificates
 from baash.protocol.events import (
     Effect,
@@ -35,10 +37,12 @@ from baash.protocol.events import (
     Send,
     Stop,
     Suspect,
+    TickElapsed,
 )
 from baash.protocol.messages import Kind, Message, encode, open_message, rows
 from baash.protocol.plan import Log, window_rows
 from baash.protocol.replica import REPLICA_BYTES, Replica
+from baash.protocol.spoken import Spoken
 from baash.protocol.view import View
 from baash.protocol.windows import U8, Delta, Received, State, Verdict, entities_digest, judge, received
 from baash.records import (
@@ -60,7 +64,7 @@ class Chain:
 
     number: int = 0
     last: bytes = ZERO_HASH
-    hashes: dict[int, bytes] = field(default_factory=dict)
+    hashes: dict[int, bytes] = field(default_factory=dict)  # of fewer than WINDOWS_KEPT, as of the lists
     entities: dict[int, np.ndarray] = field(default_factory=dict)
 
     def lists(self, number: int, row: np.ndarray, entities: np.ndarray) -> bool:
@@ -106,6 +110,8 @@ class Validator:
         self.replica = Replica(0 if storage else replica_bytes)
         self.cluster = view.nodes[node].cluster
         self._chain = Chain()
+        self._spoken: dict[int, Spoken] = {}  # by cluster: the storage validator votes in all
+        self._wait, self._heard = patience.Wait(patience.COMMIT), 0
         self._verdicts: dict[bytes, tuple[Received, Verdict]] = {}
         self._known_commits = deque([log.commit], maxlen=COMMITS_KEPT)
         self._unjudged: dict[bytes, Received] = {}
@@ -116,6 +122,11 @@ class Validator:
     def held(self) -> int:
         """Windows that are kept until they are committed, or until there are too many."""
         return len(self._verdicts) + len(self._unjudged) + len(self._appeals)
+
+    @property
+    def announced(self) -> int:
+        """Windows in flight of which something is known here."""
+        return max(len(self._chain.hashes), len(self._chain.entities))
 
     def handle(self, event: Event, now_ns: int) -> list[Effect]:
         match event:
@@ -130,7 +141,19 @@ class Validator:
                 for coordinator in self.view.coordinators:
                     if coordinator.node in nodes:
                         return [Suspect(frozenset((coordinator.node,)), lost_coordinator(coordinator.cluster))]
+            case TickElapsed() if self.cluster is not None:
+                return self._look_at_the_clock(self.cluster, now_ns)
         return []
+
+    def _look_at_the_clock(self, cluster: int, now_ns: int) -> list[Effect]:
+        owed = cluster in self._spoken and len(self._spoken[cluster])
+        if not self._wait.look(self._heard if owed else None, now_ns):
+            return []
+        coordinator = frozenset((self.view.coordinators[cluster].node,))
+        what = (
+            f"did not say for {self._wait.waited_ns / 1e9:.0f} s what became of windows that node {self.node} voted on"
+        )
+        return patience.suspect(self.view, coordinator, what)
 
     # -- votes ----------------------------------------------------------------------------------------------------
 
@@ -141,6 +164,7 @@ class Validator:
             case Kind.WINDOW:
                 window = received(message)
                 self._check_leads(message.sender, int(window.row["cluster"]))
+                self._heard += 1
                 if self.storage:
                     self._tokens += 1
                     self._appeals[self._tokens] = (message.sender, window)
@@ -156,15 +180,23 @@ class Validator:
     def _check_leads(self, sender: int, cluster: int) -> None:
         if cluster >= len(self.view.coordinators) or self.view.coordinators[cluster].node != sender:
             raise PeerError(f"a window of cluster {cluster} from node {sender}, which does not lead it")
+        if self.cluster not in (None, cluster):
+            raise PeerError(f"a window of cluster {cluster} for a node of cluster {self.cluster}")
 
     def _vote(self, sender: int, window: Received) -> list[Effect]:
         if self.node not in window.members.tolist():
             raise PeerError("a window whose sub-cluster this node is not in")
+        cluster = int(window.row["cluster"])
+        spoken = self._spoken.setdefault(cluster, Spoken(WINDOWS_KEPT * (self.view.parameters.replacements + 2)))
+        spoken.decided(self._chain.number)
         attempt = certificates.attempt_hash(window.hash, window.decider, window.attempt, window.members)
-        answer, prefix, reason, bad = self._answer(window)
-        if answer is None:
-            return []
-        vote = quorum.cast(self.node, self._key, attempt, answer, prefix, reason, bad)
+        vote = spoken.given(attempt, window.number)
+        if vote is None:
+            answer, prefix, reason, bad = self._answer(window)
+            if answer is None:
+                return []
+            vote = quorum.cast(self.node, self._key, attempt, answer, prefix, reason, bad)
+            spoken.keep(attempt, window.number, vote)
         data = encode(Kind.VOTE, self.view.view, self.node, window.number, 0, [vote.tobytes()])
         return [Send((sender,), data)]
 
@@ -193,7 +225,7 @@ class Validator:
         if (
             int(window.row["view"]) != self.view.view
             or window.row["ledger"].tobytes() != self.view.ledger
-            or number < chain.number
+            or not chain.number <= number < chain.number + WINDOWS_KEPT
         ):
             return mismatch
         before: dict[int, np.ndarray] = {}
@@ -246,6 +278,7 @@ class Validator:
             at += len(one.entries)
         self.commit = hashlib.sha256(slot[: COMMIT_RECORD.itemsize].tobytes()).digest()
         self.round += 1
+        self._heard += 1
         self._known_commits.append(self.commit)
         return []
 
@@ -282,6 +315,8 @@ class Validator:
             self.state.apply(decided.batch, delta, first)
         self._chain.hashes.pop(self._chain.number, None)
         self._chain.number, self._chain.last = self._chain.number + 1, decided.hash
+        if self.cluster in self._spoken:
+            self._spoken[self.cluster].decided(self._chain.number)
         self._verdicts.pop(decided.hash, None)
         self._unjudged.pop(decided.hash, None)
 

@@ -70,8 +70,9 @@ def undecided(sim: Simulation) -> int:
 
 def at_end(sim: Simulation) -> list[str]:
     """All that is wrong with what the world left behind."""
-    found = [f"audit: {p}" for p in audit(sim.folder.path).problems]
-    history = History(sim.folder.path)
+    report, history = audit(sim.folder.path), History(sim.folder.path)
+    found = [f"audit: {p}" for p in report.problems]
+    found += _accusations(sim, history, {(e.view, e.node) for e in report.evidence})
     found += [f"second computation: {w}" for w in history.wrong]
     for one, number in sim.receipts.items():
         if history.numbers.get(one) != number:
@@ -90,9 +91,23 @@ def at_end(sim: Simulation) -> list[str]:
         for process in job.processes:
             found += _states(job, process, history)
             for node in process.hosted.nodes.values() if process.hosted else ():
-                if isinstance(node, Validator) and node.held > 3 * WINDOWS_KEPT:
+                if isinstance(node, Validator) and max(node.held, node.announced) > 3 * WINDOWS_KEPT:
                     found.append(f"node {node.node} of job {job.number} holds {node.held} windows")
     return found[:20]
+
+
+def _accusations(sim: Simulation, history: History, listed: set[tuple[int | None, int | None]]) -> Iterator[str]:
+    """Whom the ledger proves to be liars; the audit has them all, and no honest node is among them."""
+    jobs = {j.fleet.view.view: j for j in sim.jobs if j.fleet is not None}
+    proved = {(a.of, a.node) for a in history.evidence if a.holds}
+    if proved != listed:
+        yield f"the audit names {sorted(listed, key=str)} as liars, the evidence {sorted(proved)}"
+    for view, node in sorted(proved):
+        if node not in jobs[view].liars:
+            yield f"node {node} of view {view} is honest, and there is evidence that it lied"
+    for one in history.evidence:
+        if not one.holds and one.cluster not in jobs[one.view].lied:
+            yield f"an honest coordinator accuses node {one.node} of view {one.of}, and proves nothing"
 
 
 def _fate(one: bytes, fate: Fate, history: History, lied: set[tuple[int, int]]) -> str | None:
@@ -125,9 +140,10 @@ def _states(job: Job, process: Process, history: History) -> Iterator[str]:
 
 
 def count(sim: Simulation, out: Outcome) -> None:
-    """Blocks and rounds, as the ledger has them, if it can be read."""
+    """Blocks, rounds and liars, as the ledger has them, if it can be read."""
     try:
         history = History(sim.folder.path)
     except Exception:
         return
+    out.evidence = len({(a.of, a.node) for a in history.evidence if a.holds})
     out.blocks, out.rounds = len(history.blocks), len(history.rounds)

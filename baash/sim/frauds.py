@@ -8,19 +8,23 @@ promised against each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from baash.batch import Batch
+from baash.keys import Context, PrivateKey
 from baash.protocol import quorum, windows
 from baash.protocol.coordinator import Coordinator
-from baash.protocol.events import BatchOffered, Effect, Event, Send
+from baash.protocol.events import BatchOffered, Effect, Event, MessageReceived, Persist, Send
+from baash.protocol.evidence import VOTES, of_vote
 from baash.protocol.flights import Ask, Flight, Flights
-from baash.protocol.messages import HEAD, Kind, Message, encode, open_message
+from baash.protocol.messages import HEAD, Kind, Message, encode, open_message, rows
 from baash.protocol.queues import Lot, Queues
+from baash.protocol.view import View
 from baash.protocol.windows import Delta
-from baash.records import WINDOW, Answer, Decider, Operation
+from baash.records import COMMIT_LOCATOR, COMMIT_RECORD, COMMIT_SIGNATURE, VOTE, WINDOW, Answer, Decider, Operation
 from baash.sim.material import key_of
 
 if TYPE_CHECKING:
@@ -44,13 +48,25 @@ class LyingFlights(Flights):
 
     fraud = ""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.heard: dict[tuple[int, bytes], np.ndarray] = {}
+
     def vote(self, message: Message, now_ns: int) -> list[Effect]:
+        if self.fraud == "asks again":
+            self._hold_to_it(rows(message.sections[0], VOTE)[0].copy())
         if self.fraud == "buy a decision":
             flight = self.by_number.get(message.a)
             if flight is not None and flight.asks and flight.asks[-1].decider is Decider.MEMBERS:
                 self._members.heard(message.sender, now_ns)
                 return []
         return super().vote(message, now_ns)
+
+    def _hold_to_it(self, vote: np.ndarray) -> None:
+        """Whether somebody has ever said something else."""
+        node, attempt = int(vote["node"]), vote["attempt"].tobytes()
+        before = self.heard.setdefault((node, attempt), vote)
+        self._witness.compare(VOTES, node, of_vote(before), of_vote(vote))
 
     def settled(self) -> list[Flight]:
         found = super().settled()
@@ -73,12 +89,17 @@ class LyingFlights(Flights):
 class LyingCoordinator(Coordinator):
     """A coordinator and its fraud."""
 
-    def __init__(self, sim: Simulation, fraud: str, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
+    def __init__(
+        self, sim: Simulation, fraud: str, view: View, cluster: int, key: PrivateKey, *args: Any, **more: Any
+    ) -> None:
+        super().__init__(view, cluster, key, *args, **more)
+        self.key = key
         self.sim, self.fraud = sim, fraud
+        self.held = False
+        self.asked: list[Send] = []
         if fraud == "one entity twice":
             self.queues = LyingQueues(self.cluster, self.state.replay)
-        flights = LyingFlights(self.view, self.cluster, self.limits, self.queues)
+        flights = LyingFlights(self.view, self.cluster, self.limits, self.queues, self.witness)
         flights.fraud = fraud
         self.flights = flights
 
@@ -86,11 +107,19 @@ class LyingCoordinator(Coordinator):
         if self.fraud == "leave out" and isinstance(event, BatchOffered):
             keep = np.array([self.sim.world.chance(0.7) for _ in range(len(event.batch))], dtype=bool)
             event = BatchOffered(event.batch.select(keep), event.known[keep])
-        out: list[Effect] = []
-        for effect in super().handle(event, now_ns):
-            change = FRAUDS[self.fraud]
-            out += change(self, effect) if change is not None and isinstance(effect, Send) else [effect]
-        return out
+        if self.fraud == "parts left out" and isinstance(event, MessageReceived) and _brings(event.data):
+            self.noted()
+            return []
+        return [lie for effect in super().handle(event, now_ns) for lie in self._said(effect)]
+
+    def _said(self, effect: Effect) -> list[Effect]:
+        """What it says instead, at once or when something is written."""
+        change = FRAUDS[self.fraud]
+        if change is not None and isinstance(effect, Send):
+            return change(self, effect)
+        if isinstance(effect, Persist):
+            return [replace(effect, then=tuple(lie for said in effect.then for lie in self._said(said)))]
+        return [effect]
 
     def _checked(self, lot: Lot) -> tuple[Lot, Delta]:
         if self.fraud == "invalid transactions":
@@ -113,6 +142,12 @@ Fraud = Callable[[LyingCoordinator, Send], list[Effect]]
 
 def _is(send: Send, *kinds: Kind) -> bool:
     return int(send.data[: HEAD.itemsize].view(HEAD)[0]["kind"]) in kinds
+
+
+def _brings(data: np.ndarray) -> bool:
+    """Whether a message brings a part of a round."""
+    head = data[: HEAD.itemsize].view(HEAD)[0]
+    return int(head["kind"]) == Kind.OFFER and int(head["a"]) == 0
 
 
 def _sections(data: np.ndarray) -> tuple[Message, list[np.ndarray]]:
@@ -191,6 +226,67 @@ def _false_rounds(liar: LyingCoordinator, send: Send) -> list[Effect]:
     return out
 
 
+def _double_proposals(liar: LyingCoordinator, send: Send) -> list[Effect]:
+    """Each proposal, and at once another of the same round."""
+    if not _is(send, Kind.PROPOSE):
+        return [send]
+    liar.noted()
+    message, sections = _sections(send.data)
+    other = encode(message.kind, message.view, message.sender, message.a, message.b + 1, sections)
+    return [send, Send(send.to, other)]
+
+
+def _two_records(liar: LyingCoordinator, send: Send) -> list[Effect]:
+    """A round is said to be committed, and then another of the same number, signed too."""
+    if not _is(send, Kind.RECORDED):
+        return [send]
+    liar.noted()
+    message, sections = _sections(send.data)
+    slot = sections[0]
+    slot[: COMMIT_RECORD.itemsize].view(COMMIT_RECORD)[0]["time_ns"] += np.uint64(1)
+    at = COMMIT_RECORD.itemsize + COMMIT_LOCATOR.itemsize
+    for row in slot[at : at + len(liar.view.coordinators) * COMMIT_SIGNATURE.itemsize].view(COMMIT_SIGNATURE):
+        if int(row["node"]) == liar.node:
+            signature = liar.key.sign(Context.COMMIT, slot[: COMMIT_RECORD.itemsize].tobytes())
+            row["signature"] = np.frombuffer(signature, dtype=np.uint8)
+    return [send, Send(send.to, _again(message, sections))]
+
+
+def _holds_up(*kinds: Kind) -> Fraud:
+    """A coordinator that is alive and, from some time on, does not say what the rounds wait for."""
+
+    def hold(liar: LyingCoordinator, send: Send) -> list[Effect]:
+        if not _is(send, *kinds):
+            return [send]
+        liar.held = liar.held or liar.sim.world.chance(0.3)
+        if not liar.held:
+            return [send]
+        liar.noted()
+        return []
+
+    return hold
+
+
+def _asks_again(liar: LyingCoordinator, send: Send) -> list[Effect]:
+    """Windows with another content before they are sent as they are, and once more when they are decided: somebody might answer
+    otherwise than before, and be taken for a liar."""
+    if _is(send, Kind.COMMITTED) and liar.asked:
+        liar.noted()
+        asked, liar.asked = liar.asked, []
+        return [send, *asked]
+    if not _is(send, Kind.WINDOW):
+        return [send]
+    message, sections = _sections(send.data)
+    if not sections[6].nbytes:
+        return [send]
+    liar.asked = [*liar.asked[-20:], send]
+    if liar.sim.world.chance(0.7):
+        return [send]
+    liar.noted()
+    sections[6][64] ^= 1
+    return [Send(send.to, _again(message, sections)), send]
+
+
 FRAUDS: dict[str, Fraud | None] = {
     "wrong order": None,
     "leave out": None,
@@ -202,12 +298,21 @@ FRAUDS: dict[str, Fraud | None] = {
     "false list": _own_list,
     "withhold blocks": _withhold,
     "false rounds": _false_rounds,
+    "double proposals": _double_proposals,
+    "two records": _two_records,
+    "slow leader": _holds_up(Kind.PROPOSE, Kind.RECORDED, Kind.ABORT),
+    "slow coordinator": _holds_up(Kind.READY),
+    "parts left out": None,
+    "asks again": _asks_again,
     "windows out of order": None,
     "one number twice": None,
 }
 
 # Seen by other coordinators alone: where there is none, its nodes refuse to follow and the audit finds it in the ledger.
 NEED_OTHERS = {"invent votes", "windows out of order"}
+# Of rounds in which several take part: by the leader; by another.
+OF_THE_LEADER = {"double proposals", "two records", "slow leader", "parts left out"}
+OF_THE_OTHERS = {"slow coordinator"}
 # Carried by honest validators today, and named by the audit (``docs/simulation.md``): not in the mix of the seeds.
 UNREPAIRED = {"one number twice"}
 UNSEEN = {"leave out"}  # a job may end well and leave something undecided
@@ -219,6 +324,10 @@ def coordinator(sim: Simulation, job: Job) -> Callable[..., Coordinator]:
         return Coordinator
     clusters = sim.world.draw.sample(range(sim.shape.clusters), min(sim.shape.lying_coordinators, sim.shape.clusters))
     fraud = sim.world.draw.choice(sim.shape.frauds)
+    if fraud in OF_THE_LEADER:
+        clusters = [0]
+    elif fraud in OF_THE_OTHERS:
+        clusters = [max(1, c) for c in clusters]
 
     def make(view: Any, cluster: int, *args: Any, **more: Any) -> Coordinator:
         if cluster not in clusters:

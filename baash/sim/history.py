@@ -7,7 +7,10 @@ written out again. ``wrong`` lists what contradicts ``docs/ledger-format.md``. S
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +32,22 @@ Pair = tuple[
 ]  # issuer, number, and the cluster that decides: two that cannot know of each other may differ
 
 
+@dataclass(frozen=True)
+class Accusation:
+    """A NOTE, made in ``view`` by ``cluster``, that accuses ``node`` of view ``of``; ``holds``: by its own signatures."""
+
+    view: int
+    cluster: int
+    of: int
+    node: int
+    holds: bool
+
+
 class History:
     """What the ledger in ``path`` says, and what is wrong with it.
 
     ``numbers``: id → its number; ``rejected``: id → reason; ``states``: for each commit record's hash, how many
-    transactions there were; ``versions``: entity hash → (version, exists) at the end.
+    transactions there were; ``versions``: entity hash → (version, exists) at the end; ``evidence``: NOTEs that accuse.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,9 +61,11 @@ class History:
         self.writes: list[tuple[bytes, int, bool]] = []  # entity hash, version, exists: one a transaction
         self.totals: list[int] = []  # transactions, after each round
         self._pairs: dict[Pair, bytes] = {}
+        self.evidence: list[Accusation] = []
         self._chains: dict[int, tuple[int, bytes]] = {}
         self._view = -1
         with Ledger(path) as ledger:
+            self._views = {epoch.view.view: epoch.view for epoch in ledger.epochs}
             for round in ledger.rounds:
                 self._round(round)
 
@@ -124,6 +140,10 @@ class History:
         if operation in (CREATE, UPDATE, RETIRE):
             version, exists = version + 1, operation != RETIRE
             self.versions[entity] = version, exists
+        if raw[64 : 64 + name].startswith(b"baash:evidence:"):
+            at = 64 + name + -name % 8 + 32 * struct.unpack_from("<H", raw, 56)[0]
+            size = struct.unpack_from("<I", raw, 12)[0]
+            self.evidence.append(Accusation(view.view, cluster, *accused(self._views, raw[at : at + size])))
         self.numbers[one] = len(self.writes)
         self.writes.append((entity, version, exists))
         return one
@@ -187,6 +207,26 @@ def counted(view: View, proof: Certificate, window_hash: bytes) -> tuple[list[in
         if holds(view.nodes[node].key, Context.VOTE, signed[:VOTE_SIGNED_BYTES], signed[VOTE_SIGNED_BYTES:]):
             given[node] = min(int(vote["prefix"]), len(proof.entries))
     return list(given.values()), members
+
+
+def accused(views: Mapping[int, View], payload: bytes) -> tuple[int, int, bool]:
+    """(view, node, whether it is proved) of a piece of evidence (``docs/payloads.md``)."""
+    fields = json.loads(payload)
+    (one, first), (other, second) = (
+        (bytes.fromhex(s["signed"]), bytes.fromhex(s["signature"])) for s in fields["statements"]
+    )
+    view, number = views[fields["view"]], fields["node"]
+    vote, node = fields["what"] == "votes", view.nodes[number]
+    if vote:  # of this node, on one attempt
+        same = one[:3] == other[:3] == b"\0\x08\1" and one[4:8] == other[4:8] == struct.pack("<I", number)
+        same = same and one[24:56] == other[24:56] and len(one) == len(other) == 64
+    else:  # of the leader, on one round of this view of this ledger
+        same = one[:4] == other[:4] == b"\0\x0c\1\0" and one[4:16] == other[4:16] and one[56:88] == other[56:88]
+        same = same and one[4:8] == struct.pack("<I", view.view) and len(one) == len(other) == 256
+        same = same and one[56:88] == view.ledger and node.role == "coordinator" and node.cluster == 0
+    context = Context.VOTE if vote else Context.COMMIT
+    signed = holds(node.key, context, one, first) and holds(node.key, context, other, second)
+    return fields["view"], number, same and one != other and signed
 
 
 def enough(view: View, members: int) -> int:

@@ -2,7 +2,7 @@
 
 Each deceit takes the vote that an honest node would send and gives what the liar sends instead. What is to become of it is
 the protocol's matter: a forged or foreign vote is dropped and counted (``bad_message``), a false one outvoted and named
-(``outvoted``), noise is dropped at the door.
+(``outvoted``), two answers to one question are kept as evidence (``contradicted``), noise is dropped at the door.
 """
 
 from __future__ import annotations
@@ -88,6 +88,20 @@ def _two_faced(liar: LyingValidator, send: Send) -> list[Effect]:
     ]
 
 
+def _contradicts(liar: LyingValidator, send: Send) -> list[Effect]:
+    """Two answers to one question; the second may come first, or late."""
+    prefix = int(liar.vote_of(send)["prefix"])
+    other = liar.recast(send, Answer.PREFIX, prefix + 1 if liar.sim.world.chance(0.5) else 0, Reason.ENTITY_EXISTS)
+    return [send, other] if liar.sim.world.chance(0.7) else [other, send]
+
+
+def _other_listeners(liar: LyingValidator, send: Send) -> list[Effect]:
+    """One answer to its own coordinator, another to all others."""
+    other = liar.recast(send, Answer.PREFIX, int(liar.vote_of(send)["prefix"]) + 1, 0)
+    listeners = tuple(c.node for c in liar.view.coordinators if c.node not in send.to)
+    return [Send(listeners, other.data), send] if listeners else [send]
+
+
 def _silent(liar: LyingValidator, send: Send) -> list[Effect]:
     return []
 
@@ -119,6 +133,14 @@ def _forged(liar: LyingValidator, send: Send) -> list[Effect]:
     data = send.data.copy()
     data[-1 - liar.sim.world.draw.randrange(64)] ^= 1 << liar.sim.world.draw.randrange(8)
     return [Send(send.to, data)]
+
+
+def _forged_again(liar: LyingValidator, send: Send) -> list[Effect]:
+    """Its vote, and another with a signature that is none."""
+    draw = liar.sim.world.draw
+    other = liar.recast(send, Answer.PREFIX, draw.randrange(4), 0).data
+    other[-1 - draw.randrange(64)] ^= 1
+    return [send, Send(send.to, other)]
 
 
 def _noise(liar: LyingValidator, send: Send) -> list[Effect]:
@@ -167,11 +189,14 @@ DECEITS: dict[str, Deceit] = {
     "against": _against,
     "for": _for,
     "two-faced": _two_faced,
+    "contradicts": _contradicts,
+    "other listeners": _other_listeners,
     "silent": _silent,
     "late": _late,
     "again": _again,
     "as another": _as_another,
     "forged": _forged,
+    "forged again": _forged_again,
     "noise": _noise,
     "oversized": _oversized,
     "flood": _flood,

@@ -14,7 +14,7 @@ from typing import Any
 
 from baash.protocol.flights import Limits
 from baash.protocol.view import Parameters, clusters_for
-from baash.sim.frauds import FRAUDS, NEED_OTHERS, UNREPAIRED
+from baash.sim.frauds import FRAUDS, NEED_OTHERS, OF_THE_LEADER, OF_THE_OTHERS, UNREPAIRED
 from baash.sim.liars import DECEITS
 from baash.sim.material import Mix
 from baash.sim.network import Weather
@@ -166,7 +166,8 @@ def _with_liars(draw: Random, shape: Shape, given: Mapping[str, Any]) -> Shape:
     liars = given.get("liars", f if draw.random() < 0.5 else 0)
     deceits = given.get("deceits") or tuple(d for d in sorted(DECEITS) if draw.random() < 0.4) or ("against",)
     lying = given.get("lying_coordinators", 1 if draw.random() < 0.25 else 0)
-    possible = sorted(set(FRAUDS) - UNREPAIRED - (NEED_OTHERS if shape.clusters == 1 else set()))
+    company = NEED_OTHERS | OF_THE_LEADER | OF_THE_OTHERS
+    possible = sorted(set(FRAUDS) - UNREPAIRED - (company if shape.clusters == 1 else set()))
     frauds = given.get("frauds") or (draw.choice(possible),)
     return replace(
         shape,

@@ -52,6 +52,7 @@ class Outcome:
     rejected: int = 0
     blocks: int = 0
     rounds: int = 0
+    evidence: int = 0  # nodes that contradicted themselves, as the ledger proves
     told: list[str] = field(default_factory=list)
 
 
@@ -188,7 +189,8 @@ class Simulation:
                 process.slow_disk = 0.0
                 process.resume()
             if (job is not self.job or job.lied) and not job.over:  # rivals of the newest, and what a liar may hold up
-                self.world.after(5 * S, lambda j=job: self._put_away(j))  # type: ignore[misc]
+                patience = PATIENCE_S * S if job.lied else 5 * S
+                self.world.after(patience, lambda j=job: self._put_away(j))  # type: ignore[misc]
 
     def _put_away(self, job: Job) -> None:
         for process in job.processes:

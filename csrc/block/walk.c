@@ -74,7 +74,7 @@ int baash_block_take(baash_block_walk *w, baash_act *acts, uint64_t *pairs, uint
         }
         w->transactions += w->count;
         w->acts += w->met.acts;
-        if (w->met.is_signed || w->met.refers || w->met.strangers) {
+        if (w->met.is_signed || w->met.refers || w->met.strangers || w->met.acts < w->count) {
             w->stop = BAASH_WALK_LOOK;
             return BAASH_OK;
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from baash.kernels import ReplayTable
 from baash.ledger.folder import Epoch, Folder
 from baash.ledger.writer import OffsetWriter
 from baash.protocol import certificate as certificates
-from baash.protocol import quorum, view, windows
+from baash.protocol import evidence, quorum, view, windows
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.flights import Flights
 from baash.protocol.queues import Queues
 from baash.protocol.rounds import Rounds
+from baash.protocol.spoken import Spoken
 from baash.protocol.validator import Chain
 from baash.sim import job as jobs
 from baash.sim.disk import SimWriter
@@ -242,43 +243,70 @@ def _anybody_closes(patch: Patch) -> None:
         patch.setattr(f"{module}.check_closes", lambda view, message: None)
 
 
+def _evidence_unsigned(patch: Patch) -> None:
+    """Two votes that differ are taken for evidence, whoever signed them."""
+    sound = evidence.wrong
+
+    def wrong(found: Any, of: Any) -> str | None:
+        said = sound(found, of)
+        return None if said and "did not sign" in said else said
+
+    patch.setattr("baash.protocol.evidence.wrong", wrong)
+
+
+def _evidence_names_another(patch: Patch) -> None:
+    """The NOTE names the node behind the one that lied."""
+    sound = evidence.payload
+    patch.setattr(evidence, "payload", lambda found: sound(replace(found, node=found.node + 1)))
+
+
+def _answers_anew(patch: Patch) -> None:
+    """A validator that is asked again says what it thinks now."""
+    patch.setattr(Spoken, "given", lambda self, attempt, number: None)
+
+
 BUGS: dict[str, Bug] = {
     "quorum off by one": Bug("one vote too few carries a window", _quorum_off_by_one),
-    "votes unsigned": Bug("the signature of a vote is not looked at", _votes_unsigned),
+    "votes unsigned": Bug("the signature of a vote is not looked at", _votes_unsigned, found=17),
     "transactions unsigned": Bug("the signature of a transaction is not looked at", _transactions_unsigned),
-    "acknowledged before the flush": Bug("receipts are given when the record is written", _ack_before_flush, found=16),
+    "acknowledged before the flush": Bug("receipts are given when the record is written", _ack_before_flush, found=22),
     "acknowledged before the record": Bug("receipts are given when the record is on its way", _reply_before_record),
-    "number reused": Bug("an issuer's number is taken in again", _sequence_reused, found=7),
+    "number reused": Bug("an issuer's number is taken in again", _sequence_reused, found=4),
     "number twice in a batch": Bug("an issuer's number is taken in twice in one batch", _again_in_one_batch, found=2),
-    "no look for claims": Bug("a writer does not look for newer claims", _no_claim_check, found=42),
-    "cut before claim": Bug("a successor reads the cut before it claims", _cut_before_claim, found=60),
+    "no look for claims": Bug("a writer does not look for newer claims", _no_claim_check, found=9),
+    "cut before claim": Bug(
+        "a successor reads the cut before it claims",
+        _cut_before_claim,
+        found=25,
+        given={"kinds": ("take over", "kill job"), "liars": 0, "lying_coordinators": 0},
+    ),
     "prefix ignored": Bug(
         "a window lost from a block on is committed whole",
         _prefix_ignored,
         found=4,
         given={"frauds": ("invalid transactions",), "lying_coordinators": 1},
     ),
-    "no entity lock": Bug("two windows in flight may write one entity", _no_entity_lock, found=4),
+    "no entity lock": Bug("two windows in flight may write one entity", _no_entity_lock, found=8),
     "window chain unchecked": Bug(
         "a coordinator takes another's windows in any order",
         _window_chain_unchecked,
         given={"frauds": ("windows out of order",), "lying_coordinators": 1, "clusters": 2},
     ),
-    "certificates unchecked": Bug("nobody recounts a certificate", _certificates_unchecked, found=29),
+    "certificates unchecked": Bug("nobody recounts a certificate", _certificates_unchecked, found=25),
     "stale view": Bug("what lies behind the cut of a view counts", _stale_view, found=4),
     "entity lists believed": Bug(
         "the lists of windows in flight are believed",
         _lists_unchecked,
-        found=8,
+        found=13,
         given={"frauds": ("one entity twice",), "lying_coordinators": 1},
     ),
     "next proposal at once": Bug(
         "a failed proposal is not waited for",
         _old_answers,
         found=31,
-        given={"kinds": ("disk full", "disk error", "disk slow"), "clusters": 3},
+        given={"kinds": ("disk full", "disk error", "disk slow"), "clusters": 3, "liars": 0, "lying_coordinators": 0},
     ),
-    "old file": Bug("a segment that was replaced stays open", _old_file, found=12),
+    "old file": Bug("a segment that was replaced stays open", _old_file),
     "put back forgotten": Bug(
         "what a lost window gives back is forgotten",
         _unlocked_too_early,
@@ -287,11 +315,29 @@ BUGS: dict[str, Bug] = {
     ),
     "what waited first": Bug("what waited for a lock overtakes what came before it", _waited_first, found=11),
     "waits on": Bug("what waited for a lock goes on waiting without one", _waits_on, found=11),
-    "own state not applied": Bug("a coordinator forgets what it committed", _state_not_applied, found=2),
+    "own state not applied": Bug("a coordinator forgets what it committed", _state_not_applied),
     "predecessor not flushed": Bug(
         "a cut is taken of a record that is not durable",
         _predecessor_unflushed,
-        given={"kinds": ("disk error", "power", "kill job")},
+        found=13,
+        given={"kinds": ("disk error", "power", "kill job"), "liars": 0, "lying_coordinators": 0},
+    ),
+    "evidence unsigned": Bug(
+        "evidence is kept whose signatures are not looked at",
+        _evidence_unsigned,
+        given={"deceits": ("forged again",), "liars": 1, "faults": 1},
+    ),
+    "evidence names another": Bug(
+        "evidence names the wrong node",
+        _evidence_names_another,
+        found=2,
+        given={"deceits": ("contradicts",), "liars": 1, "faults": 1},
+    ),
+    "answers anew": Bug(
+        "a validator that is asked again says what it thinks now",
+        _answers_anew,
+        found=2,
+        given={"frauds": ("asks again",), "lying_coordinators": 1},
     ),
     "anybody closes": Bug(
         "any node may close a view", _anybody_closes, given={"deceits": ("as coordinator",), "liars": 1, "faults": 1}

@@ -8,7 +8,7 @@ import pytest
 
 from baash.sim import campaign
 from baash.sim.accidents import ACCIDENTS
-from baash.sim.frauds import FRAUDS, NEED_OTHERS, UNREPAIRED
+from baash.sim.frauds import FRAUDS, NEED_OTHERS, OF_THE_LEADER, OF_THE_OTHERS, UNREPAIRED
 from baash.sim.liars import DECEITS
 from baash.sim.shape import drawn
 from baash.sim.simulation import play
@@ -39,11 +39,30 @@ def test_each_deceit_is_survived(deceit: str) -> None:
     assert sum(result.reports[kind] for kind in NAMED.get(deceit, ())) > 0 or deceit not in NAMED
 
 
+@pytest.mark.parametrize("deceit", ["contradicts", "other listeners", "flood"])
+def test_who_contradicts_himself_is_proved_to_lie(deceit: str) -> None:
+    """By the ledger, in nearly every world: in some he is never asked."""
+    result = clean(
+        3000, 10, deceits=(deceit,), liars=1, faults=1, clusters=2, kinds=(), lying_coordinators=0, harsh=False
+    )
+    assert result.totals["evidence"] >= 15 and result.reports["contradicted"] >= 15
+
+
+@pytest.mark.parametrize("fraud", sorted(OF_THE_LEADER | OF_THE_OTHERS))
+def test_who_holds_rounds_up_or_speaks_twice_is_named(fraud: str) -> None:
+    result = clean(4000, 6, frauds=(fraud,), lying_coordinators=1, clusters=2, kinds=(), liars=0, harsh=False)
+    assert result.reports["contradicted" if fraud == "two records" else "suspected"] >= 5
+    assert (result.totals["evidence"] >= 5) == (fraud == "two records")
+
+
 NAMED = {
+    "contradicts": ("contradicted",),
+    "flood": ("contradicted",),
     "against": ("outvoted",),
     "two-faced": ("outvoted",),
     "as another": ("bad_message",),
     "forged": ("bad_message",),
+    "forged again": ("bad_message",),
     "noise": ("bad_message",),
     "oversized": ("bad_message",),
     "as coordinator": ("bad_message",),

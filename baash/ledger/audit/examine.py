@@ -15,10 +15,11 @@ from baash import kernels
 from baash.errors import LedgerDamaged, StorageError
 from baash.ledger import blocks
 from baash.ledger.audit import claims as claims_of
+from baash.ledger.audit import evidence
 from baash.ledger.audit.claims import Claims
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.kept import Keeper, Tell
-from baash.ledger.audit.pieces import Memory, bounds_of
+from baash.ledger.audit.pieces import Memory, Piece, bounds_of
 from baash.ledger.audit.recount import rules_of
 from baash.ledger.audit.report import Counted
 from baash.ledger.reader import Ledger
@@ -33,6 +34,7 @@ class Examiner:
     def __init__(self, ledger: Ledger, seeds: np.ndarray) -> None:
         self._ledger, self._seeds = ledger, seeds
         self._rules: dict[int, kernels.ViewRules] = {}
+        self._views = {epoch.view.view: epoch.view for epoch in ledger.epochs}
         self._opening = Lock()
         self._threads = local()
 
@@ -60,7 +62,11 @@ class Examiner:
         found.faults([] if good else [*wrong_headers, *links, *blocks.places(round, rows)])
         _check_totals(round, before, rows, found)
         bounds = bounds_of(round, rows)
-        keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds))
+
+        def look(piece: Piece) -> None:
+            found.evidence.extend(evidence.notes(piece, self._views, bounds))
+
+        keeper = Keeper(round.view, int(bounds[-1]), self._seeds, _tell(found, bounds), look)
         wrong_records = keeper.take_round(round, rows, bounds, memory)
         found.faults(wrong_records)
         unread = {fault.block for fault in wrong_records}

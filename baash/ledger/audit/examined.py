@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from baash.ledger.audit.evidence import Claimed
 from baash.ledger.audit.kept import NOTHING, Kept, nothing
 from baash.ledger.audit.report import PROBLEMS_KEPT, Counted
 from baash.ledger.blocks import Fault
@@ -45,6 +46,7 @@ class Examined:
     said: list[tuple[int, int | None, str]] = field(default_factory=list)  # block in the round, transaction, what
     said_count: int = 0
     conflicts: int = 0  # rejections for an issuer's misconduct
+    evidence: list[Claimed] = field(default_factory=list)  # NOTEs that say that somebody lied
     counted: Counted = field(default_factory=Counted)
     hashes: np.ndarray = field(default_factory=lambda: NO_HASHES)
     first_parent: bytes = b""

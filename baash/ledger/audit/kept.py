@@ -21,6 +21,7 @@ from baash.ledger.round import Round
 from baash.protocol.view import View
 from baash.records import TRANSACTION, UNDECIDED_REASONS, Flag, Operation, key_issuer
 
+Look = Callable[[Piece], None]  # at each piece that has NOTEs, and at others
 Tell = Callable[[int, str], None]  # a transaction's number in the round, and what is wrong with it
 NOTHING = np.zeros(0, dtype=np.uint64)
 
@@ -42,8 +43,8 @@ def nothing() -> Kept:
 class Keeper:
     """Collects what is kept of a round with room for ``capacity`` transactions."""
 
-    def __init__(self, view: View, capacity: int, seeds: np.ndarray, tell: Tell) -> None:
-        self._view, self._seeds, self._tell = view, seeds, tell
+    def __init__(self, view: View, capacity: int, seeds: np.ndarray, tell: Tell, look: Look) -> None:
+        self._view, self._seeds, self._tell, self._more = view, seeds, tell, look
         self._owners = np.ascontiguousarray(view.cluster_of_shard, dtype=np.uint32)
         self._acts = np.empty(capacity, dtype=kernels.ACT)
         self._pairs, self._ids8 = np.empty(capacity, dtype=np.uint64), np.empty(capacity, dtype=np.uint64)
@@ -102,6 +103,7 @@ class Keeper:
             self._check_signed(piece)
         if met.refers:
             self._references.append(_references(piece))
+        self._more(piece)
 
     def reject(self, rows: np.ndarray) -> None:
         """Keep the rejections (REJECTION) that decided something."""

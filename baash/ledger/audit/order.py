@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from baash import kernels
+from baash.ledger.audit.evidence import Claimed
 from baash.ledger.audit.examined import Examined
 from baash.ledger.audit.proof import Proofs
-from baash.ledger.audit.report import Report
+from baash.ledger.audit.report import Evidence, Report
 from baash.ledger.folder import CHECKPOINT_NAME
 from baash.ledger.proofs.checkpoint import Checkpoint
 from baash.ledger.round import Round
@@ -93,6 +94,8 @@ class Order:
         self._log_known = self.rules_known = self._chains.known = False
 
     def _note(self, round: Round, examined: Examined) -> None:
+        for claim in examined.evidence:
+            self._claim(round, claim)
         if examined.conflicts:
             self._report.note(
                 f"{round.file.name}, round {round.number}: {examined.conflicts} rejected for an issuer's misconduct "
@@ -103,6 +106,16 @@ class Order:
             self._report.note(
                 f"rules are not replayed from block {round.first_block} on, since transactions there cannot be read"
             )
+
+    def _claim(self, round: Round, claim: Claimed) -> None:
+        """A NOTE that says that it is evidence: of a view that counts?"""
+        wrong = claim.wrong
+        if not wrong and claim.view not in self._sound:
+            wrong = "nobody vouches for that view"
+        rank, host = (None, None) if wrong else (claim.rank, claim.host)
+        name, height = round.file.name, round.first_block + claim.block
+        found = Evidence(name, height, claim.index, claim.view, claim.node, rank, host, wrong or claim.what)
+        self._report.claim(found, not wrong)
 
     # --- the log
 

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from baash import kernels
+from baash.ledger.audit.evidence import Claimed
 from baash.ledger.audit.examined import LINKED_WINDOW, Examined
 from baash.ledger.audit.kept import Kept
 from baash.ledger.audit.report import Counted
@@ -28,7 +29,7 @@ def unpack_kept(arrays: Sequence[np.ndarray]) -> Kept:
     return Kept(arrays[0].view(kernels.ACT), *(a.view("<u8") for a in arrays[1:4]))
 
 
-_SCALARS = ("index", "failed", "whole", "replayable", "told", "sound", "said", "said_count", "conflicts")
+_SCALARS = ("index", "failed", "whole", "replayable", "told", "sound", "said", "said_count", "conflicts", "evidence")
 
 
 def pack_examined(examined: Examined) -> list[np.ndarray]:
@@ -44,6 +45,7 @@ def unpack_examined(arrays: Sequence[np.ndarray]) -> Examined:
     found = Examined(**{name: fields[name] for name in _SCALARS})
     found.counted, found.first_parent = Counted(**fields["counted"]), bytes.fromhex(fields["first_parent"])
     found.said = [(block, transaction, what) for block, transaction, what in found.said]
+    found.evidence = [Claimed(**claim) for claim in fields["evidence"]]
     found.hashes, found.parents = arrays[1].reshape(-1, 32), arrays[2].reshape(-1, 32)
     found.counts, found.bad = arrays[3].view("<u8"), arrays[4].view("<u8")
     found.windows, found.clusters = arrays[5].view(LINKED_WINDOW), arrays[6].view(ROUND_CLUSTER)

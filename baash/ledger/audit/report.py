@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 PROBLEMS_KEPT = 1000
 NOTES_KEPT = 200
+EVIDENCE_KEPT = 1000
 RANGES_KEPT = 1000
 
 BEFORE, AFTER = -1, 1 << 62  # the places of what belongs to no round
@@ -37,6 +38,27 @@ class Problem:
         ]
         where = ", ".join(p for p in places if p)
         return f"{where}: {self.what}" if where else self.what
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A NOTE that says that ``node`` of ``view`` contradicted itself. ``what``: what it did; if the NOTE proves nothing, why not."""
+
+    segment: str
+    height: int
+    index: int
+    view: int | None
+    node: int | None
+    rank: int | None
+    host: str | None
+    what: str
+
+    def __str__(self) -> str:
+        where = f"{self.segment}, block {self.height}, transaction {self.index}"
+        if self.rank is None:
+            whom = "somebody" if self.node is None else f"node {self.node} of view {self.view}"
+            return f"{where} says that {whom} contradicted itself: {self.what}"
+        return f"node {self.node} of view {self.view} (rank {self.rank}, {self.host}) contradicted itself: it {self.what} ({where})"
 
 
 @dataclass
@@ -81,8 +103,13 @@ class Report(Counted):
     problem_count: int = 0
     notes: list[str] = field(default_factory=list)
     note_count: int = 0
+    evidence: list[Evidence] = field(default_factory=list)  # the first NOTE that proves it, of each node once
+    evidence_count: int = 0
+    unfounded: list[Evidence] = field(default_factory=list)  # NOTEs that prove nothing
+    unfounded_count: int = 0
     proved: Proved = field(default_factory=Proved)
     _places: list[Place] = field(default_factory=list, repr=False, compare=False)
+    _proved_liars: set[tuple[int | None, int | None]] = field(default_factory=set, repr=False, compare=False)
     _round: int = field(default=BEFORE, repr=False, compare=False)
 
     @property
@@ -105,6 +132,18 @@ class Report(Counted):
         self._places = [place for place, _ in both[:PROBLEMS_KEPT]]
         self.problems = [problem for _, problem in both[:PROBLEMS_KEPT]]
         self.problem_count += count
+
+    def claim(self, found: Evidence, proved: bool) -> None:
+        """A NOTE that says that it is evidence."""
+        if not proved:
+            self.unfounded_count += 1
+            if len(self.unfounded) < EVIDENCE_KEPT:
+                self.unfounded.append(found)
+        elif (found.view, found.node) not in self._proved_liars:
+            self._proved_liars.add((found.view, found.node))
+            self.evidence_count += 1
+            if len(self.evidence) < EVIDENCE_KEPT:
+                self.evidence.append(found)
 
     def note(self, what: str) -> None:
         self.note_count += 1
