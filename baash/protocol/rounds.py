@@ -13,7 +13,7 @@ another's. A failed flush of the record itself ends the view, for nobody knows w
 
 Nobody is waited for without end (``patience.py``): the leader suspects who does not answer a proposal, the others a leader that makes
 none, or does not say what became of one. Who is not done itself blames nobody. What no honest coordinator says is
-answered by suspicion of the one who said it; word against word, by ``docs/decisions/0017-word-against-word.md``.
+answered by suspicion of the one who said it; word against word, by ``docs/decisions/0022-word-against-word.md``.
 """
 
 from __future__ import annotations

@@ -304,7 +304,13 @@ BUGS: dict[str, Bug] = {
         "a failed proposal is not waited for",
         _old_answers,
         found=31,
-        given={"kinds": ("disk full", "disk error", "disk slow"), "clusters": 3, "liars": 0, "lying_coordinators": 0},
+        given={
+            "kinds": ("disk full", "disk error", "disk slow"),
+            "clusters": 3,
+            "liars": 1,
+            "deceits": ("as another", "forged", "late", "noise", "oversized", "silent"),
+            "lying_coordinators": 0,
+        },
     ),
     "old file": Bug("a segment that was replaced stays open", _old_file),
     "put back forgotten": Bug(
