@@ -1,9 +1,10 @@
 """Which commit-record slots count: the one place that tells a torn write from damage.
 
 Theory (``docs/ledger-format.md`` section 7). A slot is written once, by one writer, after everything it covers is
-durable, and the next only after it was flushed. A write cut off by a crash leaves whole 512-byte sectors as they were:
-zeros. So the first slot that does not count is an unfinished write if all of it, or one sector, is zeros, and no later
-slot holds a record; in every other case something that was committed has changed since.
+durable, and the next only after it was flushed. A write cut off by a failing power leaves whole 512-byte sectors as they were:
+zeros; one cut off because its process died leaves what lies behind some byte as it was. So the first slot that does not count is an
+unfinished write if all of it, or one sector, is zeros, or if its checksum breaks off into zeros, and no later slot holds a
+record; in every other case something that was committed has changed since.
 
 Pure: arrays in, a verdict out.
 """
@@ -17,6 +18,8 @@ import numpy as np
 
 from baash import kernels
 from baash.records import CHECKSUM_BYTES, COMMIT_RECORD, FORMAT_VERSION, SECTOR_BYTES, Tag
+
+ZEROS_LEAST = 8  # where a checksum breaks off
 
 
 class Verdict(Enum):
@@ -61,6 +64,15 @@ def sound(slots: np.ndarray) -> np.ndarray:
     return fits
 
 
+def breaks_off(slot: np.ndarray) -> bool:
+    """Whether the checksum is right up to some byte and zeros behind it, at least 8: so many no single flipped byte makes."""
+    stored = slot[len(slot) - CHECKSUM_BYTES :].tobytes()
+    begun = stored.rstrip(b"\0")
+    return len(stored) - len(begun) >= ZEROS_LEAST and kernels.hash_rows(slot[None], len(slot) - CHECKSUM_BYTES)[
+        0
+    ].tobytes().startswith(begun)
+
+
 def count(slots: np.ndarray, expected: Expected) -> Counted:
     """How many of ``slots`` ((n, slot_bytes) u1), from the first, count."""
     records, whole = records_of(slots), sound(slots)
@@ -85,7 +97,7 @@ def count(slots: np.ndarray, expected: Expected) -> Counted:
     sectors = slots[at].reshape(-1, SECTOR_BYTES).any(axis=1)
     if not sectors.any():
         return Counted(at, Verdict.EMPTY, "", kept)
-    if not sectors.all():
+    if not sectors.all() or breaks_off(slots[at]):
         return Counted(at, Verdict.TORN, "a commit record was cut off while it was written", kept)
     if not whole[at]:
         why = "the checksum of the commit record does not hold"

@@ -71,7 +71,8 @@ def failures(
     samples: int = SAMPLES,
 ) -> list[str]:
     """What is wrong in the states that a power failure may leave, from operation ``start`` on."""
-    made = {c for found in recording.known.values() for c in found.commits} if not start else None
+    known = recording.known.values()  # none: nobody went through the prefixes, and what was made is not known
+    made = {c for found in known for c in found.commits} if known and not start else None
     problems, draw = [], random.Random(campaign.SEED)
     before = len(recording.known)
     states = recording.log.power_failures(complete, samples, campaign.SEED, start)
