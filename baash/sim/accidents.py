@@ -41,11 +41,12 @@ def _up(sim: Simulation) -> list[Process]:
 
 def _of_role(sim: Simulation, role: str) -> Process | None:
     """A living process with a node of that role; for validators one that leads nothing, if there is one."""
-    if sim.job.fleet is None:
+    view = sim.job.view
+    if view is None:
         return None
-    ranks = {n.rank for n in sim.job.fleet.view.nodes if n.role == role}
+    ranks = {n.rank for n in view.nodes if n.role == role}
     if role == "validator":
-        ranks = ranks - {n.rank for n in sim.job.fleet.view.coordinators} or ranks
+        ranks = ranks - {n.rank for n in view.coordinators} or ranks
     living = [p for p in _up(sim) if p.rank in ranks]
     return sim.world.draw.choice(living) if living else None
 
@@ -91,20 +92,20 @@ def _power(sim: Simulation) -> None:
     sim.world.fault("power lost", f"power fails at {'all' if everywhere else len(gone)} ranks")
     for process in gone:
         process.kill()
-    sectors = sim.disk.lose_power(None if everywhere else {p.writer for p in gone if p.writer is not None})
+    sectors = sim.disk.lose_power(None if everywhere else {w for p in gone for w in p.writers})
     if sectors:
         sim.world.fault("sectors lost", f"{sectors} sectors that were not flushed are lost")
 
 
 def _partition(sim: Simulation) -> None:
     job = sim.job
-    if job.fleet is None or sim.shape.ranks < 2:
+    if job.network is None or sim.shape.ranks < 2:
         return
     ranks = list(range(sim.shape.ranks))
     side = set(sim.world.draw.sample(ranks, sim.world.draw.randint(1, len(ranks) - 1)))
     job.excuse("parted")
     sim.world.fault("partition", f"job {job.number} is parted: ranks {sorted(side)} hear the others no more")
-    network = job.fleet.network
+    network = job.network
     network.part(side)
     sim.world.after(sim.world.between(10 * MS, 20 * S), network.heal)
 
@@ -112,7 +113,8 @@ def _partition(sim: Simulation) -> None:
 def _suspicion(sim: Simulation) -> None:
     """Somebody is taken for dead who is not, by some or by all."""
     living = _up(sim)
-    if sim.job.fleet is None or len(living) < 2:
+    network = sim.job.network
+    if network is None or len(living) < 2:
         return
     suspect = sim.world.draw.choice(living)
     believers = [p for p in living if p is not suspect]
@@ -120,7 +122,7 @@ def _suspicion(sim: Simulation) -> None:
     sim.job.excuse("taken for dead")
     sim.world.fault("false suspicion", f"{suspect.name} is taken for dead by ranks {[p.rank for p in believers]}")
     for process in believers:
-        sim.job.fleet.network.notice(process.transport, suspect.rank)
+        network.notice(process.transport, suspect.rank)
 
 
 def _disk(code: int) -> Callable[[Simulation], None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from baash.hosted import Hosted
 from baash.ledger.audit import audit
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
@@ -47,7 +48,8 @@ def at_reply(sim: Simulation, job: Job, process: Process, cluster: int, reply: R
 def _bounded(job: Job, process: Process) -> Iterator[str]:
     """Queues and tables of a process, against their limits."""
     limits = job.shape.limits
-    for node in process.hosted.nodes.values() if process.hosted else ():
+    seats = process.seats
+    for node in seats[-1].hosted.nodes.values() if seats else ():
         if isinstance(node, Coordinator):
             queued = node.queues.queued[0] + node.queues.waiting[0]
             most = limits.queue_transactions + 2 * limits.windows_in_flight * limits.window_transactions
@@ -77,19 +79,21 @@ def at_end(sim: Simulation) -> list[str]:
     for one, reason in sim.refused.items():
         if history.rejected.get(one) != reason:
             found.append(f"transaction {one.hex()[:12]} was rejected for {reason}, the ledger does not say so")
-    lied = {(j.fleet.view.view, c) for j in sim.jobs if j.fleet is not None for c in j.lied}
+    lied = {one for job in sim.jobs for one in job.lied}
     for offered in sim.offered:
         wrong = _fate(offered.id, offered.fate, history, lied)
         if wrong:
             found.append(f"transaction {offered.id.hex()[:12]} {wrong}")
     for job in sim.jobs:
-        if job.fleet is not None:
-            found += job.fleet.network.corrupted
+        if job.network is not None:
+            found += job.network.corrupted
+        found += _views(job)
         for process in job.processes:
-            found += _states(job, process, history)
-            for node in process.hosted.nodes.values() if process.hosted else ():
-                if isinstance(node, Validator) and node.held > 3 * WINDOWS_KEPT:
-                    found.append(f"node {node.node} of job {job.number} holds {node.held} windows")
+            for hosted in (seat.hosted for seat in process.seats):
+                found += _states(job, hosted, history)
+                for node in hosted.nodes.values():
+                    if isinstance(node, Validator) and node.held > 3 * WINDOWS_KEPT:
+                        found.append(f"node {node.node} of view {hosted.view.view} holds {node.held} windows")
     return found[:20]
 
 
@@ -103,23 +107,30 @@ def _fate(one: bytes, fate: Fate, history: History, lied: set[tuple[int, int]]) 
     return None
 
 
-def _states(job: Job, process: Process, history: History) -> Iterator[str]:
+def _views(job: Job) -> Iterator[str]:
+    """Views never regress."""
+    for process in job.processes:
+        if process.entered != sorted(set(process.entered)):
+            yield f"rank {process.rank} of job {job.number} was in views {process.entered}, in this order"
+
+
+def _states(job: Job, hosted: Hosted, history: History) -> Iterator[str]:
     """Each node's table is what the history had when its newest commit record was written."""
     at_round = dict(zip(history.rounds, history.totals, strict=True))
-    for node in process.hosted.nodes.values() if process.hosted else ():
-        cluster = process.view.nodes[node.node].cluster
+    for node in hosted.nodes.values():
+        cluster = hosted.view.nodes[node.node].cluster
         commit = node.commit if isinstance(node, Validator) else node.rounds.log.commit
-        if cluster is None or node.node in job.liars or commit not in at_round:
+        if cluster is None or (hosted.view.view, node.node) in job.liars or commit not in at_round:
             continue  # the storage validator's is the ledger's; what is behind a cut never counted
         wanted: dict[bytes, tuple[int, bool]] = {}
         for entity, version, exists in history.writes[: at_round[commit]]:
-            owner = process.view.cluster_of_shard[int.from_bytes(entity[:8], "little") & 4095]
+            owner = hosted.view.cluster_of_shard[int.from_bytes(entity[:8], "little") & 4095]
             if int(owner) == cluster and version:
                 wanted[entity[:16]] = version, exists
         keys, versions, exist, _ = node.state.table.items()
         held = {k.tobytes(): (int(v), bool(e)) for k, v, e in zip(keys, versions, exist, strict=True)}
         if held != wanted:
-            yield f"node {node.node} of view {process.view.view} holds another state than the ledger of its time"
+            yield f"node {node.node} of view {hosted.view.view} holds another state than the ledger of its time"
 
 
 def count(sim: Simulation, out: Outcome) -> None:

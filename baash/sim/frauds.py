@@ -221,10 +221,10 @@ def coordinator(sim: Simulation, job: Job) -> Callable[..., Coordinator]:
     fraud = sim.world.draw.choice(sim.shape.frauds)
 
     def make(view: Any, cluster: int, *args: Any, **more: Any) -> Coordinator:
-        if cluster not in clusters:
+        if cluster not in clusters or sim.quiet_ns is not None:
             return Coordinator(view, cluster, *args, **more)
-        job.liars.add(view.coordinators[cluster].node)
-        job.lied.add(cluster)
+        job.liars.add((view.view, view.coordinators[cluster].node))
+        job.lied.add((view.view, cluster))
         job.leaves_out = fraud in UNSEEN
         job.excuse("lying coordinator")
         sim.world.fault(f"fraud: {fraud}")

@@ -149,7 +149,7 @@ class Network:
         transport = self.transports[message.target]
         transport.inbox.append((message.source, message.tag, message.data))
         if self._world.listened:
-            self._world.tell(telling.message(message.data, message.tag))
+            self._world.tell(telling.message(message.data, message.tag, message.target))
         transport.wake()
 
     # -- faults -----------------------------------------------------------------------------------------------------

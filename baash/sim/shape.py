@@ -61,6 +61,8 @@ class Shape:
     deceits: tuple[str, ...] = ()
     lying_coordinators: int = 0
     frauds: tuple[str, ...] = ()
+    key_everywhere: bool = True  # else the ledger's key is with rank 0, and dies with it
+    late: int = 0  # ranks that come when the job is under way
 
     @property
     def per_rank(self) -> list[int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from baash.ledger.folder import Folder
 from baash.protocol.events import Reply
+from baash.protocol.view import View
 from baash.sim import accidents, checkers, frauds, liars
 from baash.sim.disk import Disk
 from baash.sim.job import Job
@@ -162,7 +163,7 @@ class Simulation:
     def end(self, job: Job, why: str) -> None:
         """Kill what can be reached of a job. What is stopped may be out of reach, and wake later."""
         job.excuse(why)
-        if job.fleet is None:
+        if job.network is None:
             job.abandon()
         for process in job.processes:
             if process.life is Life.STOPPED and self.quiet_ns is None and self.world.chance(0.5):
@@ -179,9 +180,9 @@ class Simulation:
         self.disk.trouble.code = 0
         for job in self.jobs:
             job.calm = True
-            if job.fleet is not None:
-                job.fleet.network.heal()
-                job.fleet.network.weather = Weather()
+            if job.network is not None:
+                job.network.heal()
+                job.network.weather = Weather()
             for process in job.processes:
                 process.slow_disk = 0.0
                 process.resume()
@@ -199,8 +200,8 @@ class Simulation:
         self.world.tell(f"VIOLATION: {what}")
         self.violations.append(what)
 
-    def _learned(self, job: Job, process: Process, cluster: int, reply: Reply) -> None:
-        if process.view.coordinators[cluster].node in job.liars:
+    def _learned(self, job: Job, process: Process, view: View, cluster: int, reply: Reply) -> None:
+        if (view.view, view.coordinators[cluster].node) in job.liars:
             return
         job.moved_ns = self.world.now
         if self.world.listened and (reply.committed or len(reply.rejections)):
@@ -214,9 +215,9 @@ class Simulation:
         out.simulated_ns, out.jobs, out.offered = self.world.elapsed_ns, len(self.jobs), len(self.offered)
         out.record_bytes = sum(len(o.record) for o in self.offered)
         for job in self.jobs:
-            if job.fleet is not None:
-                out.messages += job.fleet.network.messages
-                out.message_bytes += job.fleet.network.message_bytes
+            if job.network is not None:
+                out.messages += job.network.messages
+                out.message_bytes += job.network.message_bytes
             for process in job.processes:
                 out.reports += process.reports
         out.committed, out.rejected = len(self.receipts), len(self.refused)
