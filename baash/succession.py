@@ -73,6 +73,11 @@ class Post:
             self.deaths += dead
         return bool(arrived or dead)
 
+    @property
+    def dead(self) -> frozenset[int]:
+        """All ranks that are known to be dead."""
+        return frozenset(self._dead)
+
     def alive(self, rank: int) -> None:
         """It spoke to us: it is not dead, whoever said so."""
         self._dead.discard(rank)
@@ -156,7 +161,7 @@ class World:
     folder: Folder
     run: str
     sit: Callable[[View, Hosted | None], Seat]
-    form: Callable[[tuple[Host, ...], View], Forming]
+    form: Callable[[tuple[Host, ...], View, str], Forming]
     clock: Callable[[], int]
     tell: Progress = lambda event, fields: None
 
@@ -221,6 +226,11 @@ class Succession:
         """Whether time alone may have something done here, or soon will."""
         unsettled = self.membership.state is not State.UP or self._entering is not None
         return unsettled or bool(self.seat and self.seat.hosted.coordinators)
+
+    @property
+    def waiting(self) -> tuple[bool, bool]:
+        """(busy, writing): what is waited for when a step had nothing to do."""
+        return self.seat.service.waiting if self.seat is not None else (False, False)
 
     @property
     def tally(self) -> Tally:
@@ -346,8 +356,8 @@ class Succession:
             case changes.Tell(ranks, data):
                 for rank in ranks:
                     self.post.tell(rank, data)
-            case changes.Succeed(hosts):
-                self._forming = self._world.form(hosts, self.view)
+            case changes.Succeed(hosts, why):
+                self._forming = self._world.form(hosts, self.view, why)
             case changes.Vouched(signatures):
                 if self._forming is not None:
                     self._forming.vouched(signatures)

@@ -112,9 +112,10 @@ class Tell:
 
 @dataclass(frozen=True)
 class Succeed:
-    """Claim, cut, form with these ranks, publish."""
+    """Claim, cut, form with these ranks, publish; ``why`` the view before cannot go on."""
 
     hosts: tuple[Host, ...]
+    why: str
 
 
 @dataclass(frozen=True)

@@ -294,7 +294,7 @@ class Membership:
             return self._turn(now_ns)
         if change.steward != self.rank:
             return []
-        living = self._ranks - self.dead
+        living = self._ranks - self.dead or self._hosts.keys() - self.dead
         left_out = self._left_out()
         waited_for = living - change.joined - change.silent - left_out
         if waited_for and now_ns < change.deadline_ns:
@@ -304,7 +304,7 @@ class Membership:
         if 2 * len(joined & living) > len(living) and nodes > self.view.parameters.sub_cluster:
             self.state = State.FORMING
             self.lying |= left_out
-            return [Succeed(tuple(self._hosts[r] for r in sorted(joined)))]
+            return [Succeed(tuple(self._hosts[r] for r in sorted(joined)), change.why)]
         if not (self._hosts.keys() - self.dead - change.joined - left_out):
             self.state = State.OVER
             return [self._tell(Kind.OVER, [self.text], a=1), self._too_small(nodes)]

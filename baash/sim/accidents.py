@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from baash.protocol.membership import State
 from baash.sim.process import Life, Process
 from baash.sim.world import MS, S
 
@@ -60,6 +61,30 @@ def _kill(role: str) -> Callable[[Simulation], None]:
             process.kill()
 
     return kill
+
+
+def _kill_several(sim: Simulation) -> None:
+    """Some at once, up to half of those that live."""
+    living = _up(sim)
+    if len(living) < 2:
+        return
+    gone = sim.world.draw.sample(living, sim.world.draw.randint(2, max(2, len(living) // 2)))
+    sim.job.excuse("several killed")
+    sim.world.fault("several killed", f"ranks {sorted(p.rank for p in gone)} die at once")
+    for process in gone:
+        process.kill()
+
+
+def _kill_steward(sim: Simulation) -> None:
+    """Whoever forms a view just now; else whoever would: the lowest rank."""
+    living = _up(sim)
+    if not living:
+        return
+    forming = [p for p in living if p.succession is not None and p.succession.membership.state is State.FORMING]
+    process = forming[0] if forming else living[0]
+    sim.job.excuse("steward killed")
+    sim.world.fault("steward killed", f"{process.name} dies{' while it forms a view' if forming else ''}")
+    process.kill()
 
 
 def _kill_job(sim: Simulation) -> None:
@@ -164,6 +189,8 @@ ACCIDENTS: dict[str, Callable[[Simulation], None]] = {
     "kill validator": _kill("validator"),
     "kill coordinator": _kill("coordinator"),
     "kill storage": _kill("storage"),
+    "kill several": _kill_several,
+    "kill steward": _kill_steward,
     "kill job": _kill_job,
     "stop": _stop,
     "power": _power,

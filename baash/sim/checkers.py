@@ -10,20 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from baash.errors import QuorumLost
 from baash.hosted import Hosted
 from baash.ledger.audit import audit
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
+from baash.protocol.messages import HEAD, Kind
 from baash.protocol.validator import WINDOWS_KEPT, Validator
 from baash.records import UNDECIDED_REASONS
 from baash.sim.history import History
 from baash.sim.material import Fate
-from baash.sim.process import Process
+from baash.sim.process import Life, Process
 
 if TYPE_CHECKING:
     from baash.sim.job import Job
     from baash.sim.simulation import Outcome, Simulation
 
+
+# Beyond what is promised to go on: the network loses messages, somebody ended it, somebody lies (until that is named and left out).
+EXCUSES = {"harsh weather", "killed", "killed by its operator", "lying coordinator", "lying validators", "taken over"}
 
 # -- while it runs --------------------------------------------------------------------------------------------------
 
@@ -59,6 +66,31 @@ def _bounded(job: Job, process: Process) -> Iterator[str]:
                 yield f"coordinator {node.node} has {len(node.flights.by_number)} windows in flight"
 
 
+def needless(job: Job) -> str | None:
+    """Why a job that is over, and not well, need not have ended: enough of its ranks were there, and nothing but deaths befell them."""
+    shape, errors = job.shape, job.errors()
+    if job.abandoned or job.excuses & EXCUSES or any(not isinstance(e, QuorumLost) for _, e in errors):
+        return None
+    killed = {p.rank for p in job.processes if p.life is Life.DEAD and p.error is None}
+    nodes = sum(count for rank, count in enumerate(shape.per_rank) if rank not in killed)
+    need = shape.parameters.sub_cluster + 1
+    if nodes < need or (not shape.key_everywhere and 0 in killed):
+        return None
+    why = "; ".join(f"rank {p.rank}: {e}" for p, e in errors[:2]) or "nobody says why"
+    return f"job {job.number} ended, and {nodes} nodes of ranks that nobody killed could have gone on: {why}"
+
+
+def spoken(process: Process, data: np.ndarray) -> str | None:
+    """What is wrong with a message that leaves a rank: its nodes speak in the view that it is in, and in no other."""
+    if data.nbytes < HEAD.itemsize or int(data[: HEAD.itemsize].view(HEAD)["kind"][0]) >= Kind.JOIN:
+        return None
+    number = int(data[: HEAD.itemsize].view(HEAD)["view"][0])
+    life = process.succession
+    if life is None or (life.seat is not None and life.seat.view.view == number):
+        return None
+    return f"{process.name} says something in view {number}, which it has left"
+
+
 # -- at the end -----------------------------------------------------------------------------------------------------
 
 
@@ -87,7 +119,7 @@ def at_end(sim: Simulation) -> list[str]:
     for job in sim.jobs:
         if job.network is not None:
             found += job.network.corrupted
-        found += _views(job)
+        found += [*job.wrong, *_views(job)]
         for process in job.processes:
             for hosted in (seat.hosted for seat in process.seats):
                 found += _states(job, hosted, history)

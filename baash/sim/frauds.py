@@ -221,7 +221,8 @@ def coordinator(sim: Simulation, job: Job) -> Callable[..., Coordinator]:
     fraud = sim.world.draw.choice(sim.shape.frauds)
 
     def make(view: Any, cluster: int, *args: Any, **more: Any) -> Coordinator:
-        if cluster not in clusters or sim.quiet_ns is not None:
+        unseen = fraud in NEED_OTHERS and sim.shape.clusters > len(view.coordinators) == 1
+        if cluster not in clusters or unseen or sim.quiet_ns is not None:
             return Coordinator(view, cluster, *args, **more)
         job.liars.add((view.view, view.coordinators[cluster].node))
         job.lied.add((view.view, cluster))

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from baash.errors import BaashError
 from baash.hosted import Hosted
 from baash.intake import Intake
@@ -24,6 +26,7 @@ from baash.protocol.validator import Validator
 from baash.protocol.view import Host, View
 from baash.service import Service
 from baash.session import Steps, begin_view, read_state, run_of
+from baash.sim import checkers
 from baash.sim.disk import Disk, SimWriter
 from baash.sim.material import Material, key_of
 from baash.sim.network import Network, Weather
@@ -63,6 +66,7 @@ class Job:
         self.calm = False  # nothing bad happens any more
         self.looked_at = False  # it ended well, and everything was decided
         self.error: BaashError | None = None
+        self.wrong: list[str] = []  # promises that its ranks broke
         self.excuses: set[str] = set()
         self.secrets: dict[bytes, PrivateKey] = {}
         self.liars: set[tuple[int, int]] = set()  # view, node
@@ -90,7 +94,7 @@ class Job:
         self._steps = self._begin(first, None, LEDGER_KEY)
         world.after(0, self._open_further)
 
-    def _begin(self, hosts: tuple[Host, ...], left: int | None, key: PrivateKey | None) -> Steps:
+    def _begin(self, hosts: tuple[Host, ...], left: int | None, key: PrivateKey | None, why: str = "") -> Steps:
         shape = self.shape
         nodes = sum(len(h.keys) for h in hosts)
         return begin_view(
@@ -101,7 +105,7 @@ class Job:
             shape.parameters,
             shape.seed % (1 << 32) + self.number,
             lambda: self.world.now,
-            {"job": str(self.number), "run": self._run},
+            {"job": str(self.number), "run": self._run, "why": why},
             self.disk.flush_file,
             left,
         )
@@ -149,6 +153,7 @@ class Job:
         self.processes = [
             Process(world, network, rank, world.between(*shape.pace_ns), shape.tick_ns) for rank in range(shape.ranks)
         ]
+        network.spoken = self._spoken
         self.views.append(view)
         self.moved_ns = world.now
         for process in self.processes:
@@ -169,11 +174,15 @@ class Job:
         secrets = [self.secrets[key] for key in sorted(mine)]
         return Succession(Post(process.transport, self._hosts), self._hosts, secrets, view, text, given)
 
-    def _form(self, process: Process, hosts: tuple[Host, ...], left: View) -> SimForming:
+    def _spoken(self, rank: int, data: np.ndarray) -> None:
+        if not self.liars:  # they say anything
+            self.wrong += filter(None, [checkers.spoken(self.processes[rank], data)])
+
+    def _form(self, process: Process, hosts: tuple[Host, ...], left: View, why: str) -> SimForming:
         """The ledger's key may be where rank 0 is, and nowhere else."""
         self.world.tell(f"rank {process.rank} begins a view with ranks {[h.rank for h in hosts]}")
         key = LEDGER_KEY if self.shape.key_everywhere or process.rank == 0 else None
-        return SimForming(process, self._begin(hosts, left.view, key))
+        return SimForming(process, self._begin(hosts, left.view, key, why))
 
     def _sit(self, process: Process, view: View, before: Hosted | None) -> Seat:
         """A rank's nodes of a view."""

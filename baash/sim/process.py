@@ -47,7 +47,7 @@ class SimStore:
         self._steps: Generator[None, None, Done] | None = None
         self._done: list[Done] = []
         self._pending = 0
-        self._halted = False
+        self._halted = self._abandoned = False
         self.work: Work = work
 
     @property
@@ -55,6 +55,7 @@ class SimStore:
         return self._pending
 
     def submit(self, node: int, persist: Persist) -> None:
+        assert not self._abandoned, "something is to be written for a view that was left"
         self._pending += 1
         self._waiting.append((node, persist))
         if self._steps is None:
@@ -68,6 +69,7 @@ class SimStore:
     def abandon(self) -> None:
         """Its view is left: what is under way goes on, as in a thread, nothing waits any more and nobody is told."""
         self._waiting.clear()
+        self._abandoned = True
 
     def resume(self) -> None:
         """The process goes on after it was stopped."""

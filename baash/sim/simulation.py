@@ -152,6 +152,8 @@ class Simulation:
                 return  # wait for the quiet, and for the old jobs to end
         else:
             self._explained(job)
+            for wrong in filter(None, [checkers.needless(job)]):
+                self.violated(wrong)
         self.begin()
 
     def _explained(self, job: Job) -> None:
