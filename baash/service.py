@@ -153,7 +153,7 @@ class Service:
         self.interrupted = False
         self.lost_nodes: list[int] = []
         self.suspicion: Suspect | None = None  # why the nodes here cannot go on in this view
-        self._transport, self._view, self.nodes = transport, view, dict(nodes)
+        self._transport, self.view, self.nodes = transport, view, dict(nodes)
         self._store, self._intake = store, intake
         self._read_shared, self._answer_reads = read_shared, answer_reads
         self._known = known
@@ -351,7 +351,7 @@ class Service:
         tally.latency += buckets(self._now() - reply.arrived_ns)
         reasons, counts = np.unique(reply.rejections["reason"], return_counts=True)
         tally.rejected.update(dict(zip(reasons.tolist(), counts.tolist(), strict=True)))
-        cluster = self._view.nodes[node].cluster
+        cluster = self.view.nodes[node].cluster
         assert cluster is not None, "only a coordinator replies"
         self._learned(cluster, reply)
 
