@@ -76,7 +76,9 @@ class Ended:
     def speaks(self) -> bool:
         """Whether this rank tells how it went: it leads, or the leader cannot and it is the lowest that lives, or it found that nobody can."""
         lowest = min(set(range(self.transport.size)) - self.dead, default=self.transport.rank)
-        silent = self.leader_rank in self.dead or (self.failure is not None and self.life.membership.state is State.OVER)
+        silent = self.leader_rank in self.dead or (
+            self.failure is not None and self.life.membership.state is State.OVER
+        )
         return self.leader_rank == self.transport.rank or (silent and lowest == self.transport.rank)
 
 

@@ -28,6 +28,7 @@ from baash.local import LocalTransport
 from baash.options import RunOptions
 from baash.protocol import view as views
 from baash.protocol import view_record
+from baash.protocol.changes import Succeed
 from baash.protocol.membership import State
 from baash.protocol.plan import Log
 from baash.protocol.view import Host, Predecessor, View
@@ -193,13 +194,13 @@ class Rank:
                 self.transport.wait(0.0005 if writing else 0.005, busy and not writing)
             if self.options.writer == "mpio" and self.life.membership.state is State.LEFT:
                 raise NotYet(
-                    f"{self.life.membership.change.why}; with --writer mpio there is no view change inside a run yet "
+                    f"{self.life.membership.known.change.why}; with --writer mpio there is no view change inside a run yet "
                     "(docs/limits.md): everything acknowledged is in the ledger, run again to continue it"
                 )
 
     def _note(self, event: str, fields: dict[str, Any]) -> None:
         """What happens to views is told by the rank that leads, or would."""
-        if self.life.leads or self.life.membership.change.steward == self.transport.rank:
+        if self.life.leads or self.life.membership.known.change.steward == self.transport.rank:
             self.progress(event, fields)
 
     # -- a view -----------------------------------------------------------------------------------------------------
@@ -241,19 +242,19 @@ class Rank:
         )
         return Seat(view, hosted, service, store)
 
-    def _form(self, hosts: tuple[Host, ...], left: View, why: str) -> ThreadForming:
+    def _form(self, wanted: Succeed, left: View) -> ThreadForming:
         """The next view, with as many clusters as the first had, or as there can be."""
         parameters = self.options.parameters()
-        nodes = sum(len(h.keys) for h in hosts)
+        nodes = sum(len(h.keys) for h in wanted.hosts)
         steps = begin_view(
             self._folder,
             self._key,
-            hosts,
+            wanted.hosts,
             clusters_left(nodes, parameters, len(self._first.coordinators)),
             parameters,
             self.options.seed,
             time.time_ns,
-            {**started_by(), "run": self._run, "why": why},
+            {**started_by(), "run": self._run, **wanted.said},
             left=left.view,
         )
         return ThreadForming(steps)

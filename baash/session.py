@@ -122,11 +122,14 @@ def begin_view(
 
     Pauses between the steps, where anybody may come between; the simulator sees to it that somebody does. ``key_for``: the
     ledger's key, by the predecessor; None: then (view, the view before it) is given at each pause until the nodes' signatures
-    are sent in. ``left``: the view of this job that ended; LedgerFenced if another job has claimed one since, and then nothing
-    is claimed. LedgerFenced too if somebody who claimed later has published already.
+    are sent in. ``left``: the view of this job that ended; LedgerFenced if another job has claimed one since, or this one has
+    published one, and then nothing is claimed. LedgerFenced too if somebody who claimed later has published already.
     """
     if left is not None:
         check_rivals(folder, left, info["run"])
+        newest = folder.views()[-1]
+        if newest > left:
+            raise LedgerFenced(f"view {newest} of {folder.path} is there already, and this rank has not heard of it")
     number = folder.claim_next({**info, "time_ns": clock()})
     yield None
     predecessor = cut(folder, flush)

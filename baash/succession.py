@@ -161,7 +161,7 @@ class World:
     folder: Folder
     run: str
     sit: Callable[[View, Hosted | None], Seat]
-    form: Callable[[tuple[Host, ...], View, str], Forming]
+    form: Callable[[changes.Succeed, View], Forming]
     clock: Callable[[], int]
     tell: Progress = lambda event, fields: None
 
@@ -195,7 +195,7 @@ class Succession:
             exists=self._exists,
             bounds=bounds,
         )
-        self._entering: View | None = view if self.membership.is_in else None
+        self._entering: View | None = view if self.membership.known.is_in else None
         self._forming: Forming | None = None
         self._next_tick = 0
         self._fruitless = 0
@@ -204,7 +204,7 @@ class Succession:
 
     @property
     def view(self) -> View:
-        return self.membership.view
+        return self.membership.known.view
 
     @property
     def seats(self) -> list[Seat]:
@@ -224,7 +224,7 @@ class Succession:
     @property
     def restless(self) -> bool:
         """Whether time alone may have something done here, or soon will."""
-        unsettled = self.membership.state is not State.UP or self._entering is not None
+        unsettled = self.membership.state in (State.LEFT, State.FORMING) or self._entering is not None
         return unsettled or bool(self.seat and self.seat.hosted.coordinators)
 
     @property
@@ -259,10 +259,10 @@ class Succession:
     def step(self) -> bool:
         """Once round, without waiting; False when there was nothing to do."""
         moved = self._enter() or self.post.pump()
-        while self.post.deaths:
-            self._handle(changes.RanksLost(frozenset({self.post.deaths.popleft()})))
         while self.post.letters and not self.over:
             self._read(*self.post.letters.popleft())
+        while self.post.deaths:  # behind their letters
+            self._handle(changes.RanksLost(frozenset({self.post.deaths.popleft()})))
         moved |= self._turn()
         moved |= self._look_at_what_forms()
         now = self._world.clock()
@@ -310,7 +310,7 @@ class Succession:
         if service.suspicion is not None:
             suspected = service.suspicion
             ranks = frozenset(seat.view.rank_of[n] for n in suspected.nodes)
-            self._handle(changes.Suspected(ranks, suspected.text, getattr(suspected, "lying", False)))
+            self._handle(changes.Suspected(ranks, suspected.text, suspected.lying))
         elif not service.running:
             self._handle(changes.Closed())
         return moved
@@ -356,8 +356,8 @@ class Succession:
             case changes.Tell(ranks, data):
                 for rank in ranks:
                     self.post.tell(rank, data)
-            case changes.Succeed(hosts, why):
-                self._forming = self._world.form(hosts, self.view, why)
+            case changes.Succeed():
+                self._forming = self._world.form(effect, self.view)
             case changes.Vouched(signatures):
                 if self._forming is not None:
                     self._forming.vouched(signatures)

@@ -15,11 +15,12 @@ from baash.protocol.view import Host, View
 
 @dataclass(frozen=True)
 class Bounds:
-    """Times in ns. The first three double with each attempt; ``age_ns`` with each planned change."""
+    """Times in ns. The first two double with each attempt, ``age_ns`` with each change that only takes somebody in; 64 times at most."""
 
     gather_ns: int = 500_000_000  # that a steward waits for ranks that are silent
     patience_ns: int = 2_000_000_000  # with a steward that says nothing
-    age_ns: int = 2_000_000_000  # of a view before it is changed for no need
+    age_ns: int = 2_000_000_000  # of a view before it is changed only to take somebody in
+    forget_ns: int = 600_000_000_000  # after which a rank's calls are counted from none again
     retry_ns: int = 250_000_000  # between two calls
     vouch_ns: int = 5_000_000_000  # that countersignatures may take
     give_up_ns: int = 60_000_000_000  # without a view
@@ -112,10 +113,16 @@ class Tell:
 
 @dataclass(frozen=True)
 class Succeed:
-    """Claim, cut, form with these ranks, publish; ``why`` the view before cannot go on."""
+    """Claim, cut, form with these ranks, publish. ``why`` the view before cannot go on; ``lying``: who is left out for good."""
 
     hosts: tuple[Host, ...]
     why: str
+    lying: tuple[int, ...] = ()
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Of it in the view record's ``started_by``."""
+        return {"why": self.why[:1000], "lying": ",".join(map(str, self.lying))}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Kind(IntEnum):
     CLOSE = 9  # 0, 0
 
     # between ranks, about views (``membership.py``): the sender is a rank, the view the newest one it knows
-    JOIN = 32  # 0, 0; ranks it suspects, ranks it says are lying (u4), why it left
+    JOIN = 32  # 1 planned, 0; ranks it suspects, ranks it says are lying (u4), why it left
     CALL = 33  # 1 planned, 0; why
     VIEW = 34  # 0, 0; a published record
     VOUCH = 35  # 0, 0; a record's body, of the view that is to be

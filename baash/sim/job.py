@@ -5,7 +5,7 @@ Processes and network belong to the job; views come and go in them (``succession
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from baash.intake import Intake
 from baash.keys import PrivateKey
 from baash.ledger.folder import Folder
 from baash.ledger.restore import Restored
-from baash.protocol.changes import Published
+from baash.protocol.changes import Published, Succeed
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
 from baash.protocol.plan import Log
@@ -38,6 +38,7 @@ from baash.succession import Post, Seat, Succession, advanced, clusters_left
 from baash.succession import World as Given
 
 LEDGER_KEY = key_of("ledger")
+NOTHING: Mapping[str, str] = {}
 Learned = Callable[["Job", Process, View, int, Reply], None]
 MakeValidator = Callable[["Job"], Callable[..., Validator]]
 MakeCoordinator = Callable[["Job"], Callable[..., Coordinator]]
@@ -94,7 +95,9 @@ class Job:
         self._steps = self._begin(first, None, LEDGER_KEY)
         world.after(0, self._open_further)
 
-    def _begin(self, hosts: tuple[Host, ...], left: int | None, key: PrivateKey | None, why: str = "") -> Steps:
+    def _begin(
+        self, hosts: tuple[Host, ...], left: int | None, key: PrivateKey | None, said: Mapping[str, str] = NOTHING
+    ) -> Steps:
         shape = self.shape
         nodes = sum(len(h.keys) for h in hosts)
         return begin_view(
@@ -105,7 +108,7 @@ class Job:
             shape.parameters,
             shape.seed % (1 << 32) + self.number,
             lambda: self.world.now,
-            {"job": str(self.number), "run": self._run, "why": why},
+            {"job": str(self.number), "run": self._run, **said},
             self.disk.flush_file,
             left,
         )
@@ -178,11 +181,11 @@ class Job:
         if not self.liars:  # they say anything
             self.wrong += filter(None, [checkers.spoken(self.processes[rank], data)])
 
-    def _form(self, process: Process, hosts: tuple[Host, ...], left: View, why: str) -> SimForming:
+    def _form(self, process: Process, wanted: Succeed, left: View) -> SimForming:
         """The ledger's key may be where rank 0 is, and nowhere else."""
-        self.world.tell(f"rank {process.rank} begins a view with ranks {[h.rank for h in hosts]}")
+        self.world.tell(f"rank {process.rank} begins a view with ranks {[h.rank for h in wanted.hosts]}")
         key = LEDGER_KEY if self.shape.key_everywhere or process.rank == 0 else None
-        return SimForming(process, self._begin(hosts, left.view, key, why))
+        return SimForming(process, self._begin(wanted.hosts, left.view, key, wanted.said))
 
     def _sit(self, process: Process, view: View, before: Hosted | None) -> Seat:
         """A rank's nodes of a view."""

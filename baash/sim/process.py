@@ -19,7 +19,7 @@ from baash.session import Steps
 from baash.sim import telling
 from baash.sim.disk import SimWriter
 from baash.sim.network import Network
-from baash.sim.world import MS, World
+from baash.sim.world import MS, S, World
 from baash.store import Done, Work
 from baash.succession import Post, Seat, Succession, advanced
 
@@ -34,6 +34,8 @@ class Life(Enum):
     FAILED = "failed"  # its loop ended with an error
     DEAD = "dead"
 
+
+IDLE_NS = 1 * S  # between two turns of a rank for which nothing comes, and which has nothing to look after
 
 ENDED = (Life.LEFT, Life.FAILED, Life.DEAD)
 
@@ -256,8 +258,8 @@ class Process:
             self._end(Life.LEFT if life.well else Life.FAILED)
         elif moved:
             self.wake()
-        elif life.restless:
-            self.wake(self._tick_ns)
+        else:
+            self.wake(self._tick_ns if life.restless else IDLE_NS)
 
     # -- how it goes on or ends -------------------------------------------------------------------------------------
 
