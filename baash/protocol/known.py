@@ -5,7 +5,7 @@ Answers questions about it and puts it into messages; decides nothing (``members
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,6 +69,10 @@ class Known:
         """Ranks that may be the steward, the best first: members, or if none lives whoever is left."""
         members = self.ranks - self.dead or self.hosts.keys() - self.dead
         return sorted(members - self.change.silent - self.lying)
+
+    def is_majority(self, joined: Collection[int], living: Collection[int]) -> bool:
+        """Whether these are more than half of the ranks that are not reported dead: silence is not death."""
+        return 2 * len(joined) > len(living)
 
     def left_out(self) -> set[int]:
         """Ranks that lie, by the word of this one, of a coordinator's, or of more than f."""

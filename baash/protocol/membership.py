@@ -131,7 +131,10 @@ class Membership:
             case Closed():
                 self.state = State.CLOSED
                 leader = self.known.view.coordinators[0].rank
-                return self._depart() if leader in {self.known.rank} | self.known.dead | self.known.change.over else []
+                if leader in self.known.change.over:
+                    self.state = State.OVER
+                    return [Depart()]
+                return self._depart() if leader in {self.known.rank} | self.known.dead else []
             case Failed():
                 self.state = State.OVER
                 return [self.known.tell(Kind.OVER, [self.known.text], a=1)]
@@ -268,7 +271,7 @@ class Membership:
             return []
         joined = change.joined - self.known.dead - left_out
         nodes = sum(len(self.known.hosts[r].keys) for r in joined)
-        if 2 * len(joined & living) > len(living) and nodes > self.known.view.parameters.sub_cluster:
+        if self.known.is_majority(joined & living, living) and nodes > self.known.view.parameters.sub_cluster:
             self.state = State.FORMING
             hosts = tuple(self.known.hosts[r] for r in sorted(joined))
             return [Succeed(hosts, change.why, tuple(sorted(left_out)))]

@@ -48,7 +48,18 @@ class Result:
         self.faults += one.faults
         self.reports += one.reports
         self.messages += one.messages
-        for name in ("message_bytes", "simulated_ns", "jobs", "offered", "committed", "rejected", "blocks", "rounds"):
+        for name in (
+            "message_bytes",
+            "simulated_ns",
+            "jobs",
+            "views",
+            "kept",
+            "offered",
+            "committed",
+            "rejected",
+            "blocks",
+            "rounds",
+        ):
             self.totals[name] += getattr(one, name)
 
     def as_fields(self) -> dict[str, Any]:
@@ -63,7 +74,10 @@ class Result:
             "messages_by_kind": dict(sorted(self.messages.items())),
             "message_bytes": self.totals["message_bytes"],
             "simulated_s": round(self.totals["simulated_ns"] / 1e9, 3),
-            **{name: self.totals[name] for name in ("jobs", "offered", "committed", "rejected", "blocks", "rounds")},
+            **{
+                name: self.totals[name]
+                for name in ("jobs", "views", "kept", "offered", "committed", "rejected", "blocks", "rounds")
+            },
         }
 
 

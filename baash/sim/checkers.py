@@ -19,6 +19,7 @@ from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
 from baash.protocol.messages import HEAD, Kind
 from baash.protocol.validator import WINDOWS_KEPT, Validator
+from baash.protocol.view import View
 from baash.records import UNDECIDED_REASONS
 from baash.sim.history import History
 from baash.sim.material import Fate
@@ -78,6 +79,16 @@ def needless(job: Job) -> str | None:
         return None
     why = "; ".join(f"rank {p.rank}: {e}" for p, e in errors[:2]) or "nobody says why"
     return f"job {job.number} ended, and {nodes} nodes of ranks that nobody killed could have gone on: {why}"
+
+
+def minority(process: Process, ranks: set[int], left: View) -> str | None:
+    """What is wrong with who forms a view: fewer than half of those who may live, though others are silent, not dead."""
+    assert process.succession is not None
+    dead = process.succession.membership.known.dead
+    living = {n.rank for n in left.nodes} - dead
+    if living and 2 * len(living & ranks) <= len(living):
+        return f"{process.name} claims with ranks {sorted(ranks)} of {sorted(living)}, a minority"
+    return None
 
 
 def spoken(process: Process, data: np.ndarray) -> str | None:

@@ -67,6 +67,7 @@ class Job:
         self.calm = False  # nothing bad happens any more
         self.looked_at = False  # it ended well, and everything was decided
         self.error: BaashError | None = None
+        self.kept = 0  # states that were continued, not read anew
         self.wrong: list[str] = []  # promises that its ranks broke
         self.excuses: set[str] = set()
         self.secrets: dict[bytes, PrivateKey] = {}
@@ -184,6 +185,7 @@ class Job:
     def _form(self, process: Process, wanted: Succeed, left: View) -> SimForming:
         """The ledger's key may be where rank 0 is, and nowhere else."""
         self.world.tell(f"rank {process.rank} begins a view with ranks {[h.rank for h in wanted.hosts]}")
+        self.wrong += filter(None, [checkers.minority(process, {h.rank for h in wanted.hosts}, left)])
         key = LEDGER_KEY if self.shape.key_everywhere or process.rank == 0 else None
         return SimForming(process, self._begin(wanted.hosts, left.view, key, wanted.said))
 
@@ -203,6 +205,7 @@ class Job:
             validator=self.makers[0],
             before=before,
         )
+        self.kept += len(hosted.kept)
         store = None
         if hosted.coordinators:
             store = SimStore(

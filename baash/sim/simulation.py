@@ -47,6 +47,8 @@ class Outcome:
     message_bytes: int = 0
     simulated_ns: int = 0
     jobs: int = 0
+    views: int = 0
+    kept: int = 0  # states that a view took over from the one before
     offered: int = 0
     record_bytes: int = 0
     committed: int = 0
@@ -216,6 +218,7 @@ class Simulation:
         out = Outcome(self.shape.seed, list(self.violations), Counter(self.world.counts))
         out.simulated_ns, out.jobs, out.offered = self.world.elapsed_ns, len(self.jobs), len(self.offered)
         out.record_bytes = sum(len(o.record) for o in self.offered)
+        out.views, out.kept = sum(len(j.views) for j in self.jobs), sum(j.kept for j in self.jobs)
         for job in self.jobs:
             if job.network is not None:
                 out.messages += job.network.messages
