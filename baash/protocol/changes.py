@@ -15,7 +15,7 @@ from baash.protocol.view import Host, View
 
 @dataclass(frozen=True)
 class Bounds:
-    """Times in ns. The first two double with each attempt, ``age_ns`` with each change that only takes somebody in; 64 times at most."""
+    """Times in ns. The first two double with each attempt, ``age_ns`` with each change that only takes somebody in; 16 times at most."""
 
     gather_ns: int = 500_000_000  # that a steward waits for ranks that are silent
     patience_ns: int = 2_000_000_000  # with a steward that says nothing

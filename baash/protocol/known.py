@@ -15,7 +15,7 @@ from baash.protocol.messages import Kind, encode
 from baash.protocol.view import Host, View
 
 U4 = np.dtype("<u4")
-DOUBLINGS_MAX = 6
+DOUBLINGS_MAX = 4
 
 
 @dataclass

@@ -30,8 +30,16 @@ if TYPE_CHECKING:
     from baash.sim.simulation import Outcome, Simulation
 
 
-# Beyond what is promised to go on: the network loses messages, somebody ended it, somebody lies (until that is named and left out).
-EXCUSES = {"harsh weather", "killed", "killed by its operator", "lying coordinator", "lying validators", "taken over"}
+# Beyond what is promised to go on: the network loses messages or says of the living that they are dead, somebody ended it, or lies.
+EXCUSES = {
+    "taken for dead",
+    "harsh weather",
+    "killed",
+    "killed by its operator",
+    "lying coordinator",
+    "lying validators",
+    "taken over",
+}
 
 # -- while it runs --------------------------------------------------------------------------------------------------
 
@@ -68,7 +76,8 @@ def _bounded(job: Job, process: Process) -> Iterator[str]:
 
 
 def needless(job: Job) -> str | None:
-    """Why a job that is over, and not well, need not have ended: enough of its ranks were there, and nothing but deaths befell them."""
+    """Why a job that is over and not well, or stands still in a quiet world, need not: enough of its ranks were there, and nothing but
+    deaths, stops, splits and storage befell them."""
     shape, errors = job.shape, job.errors()
     if job.abandoned or job.excuses & EXCUSES or any(not isinstance(e, QuorumLost) for _, e in errors):
         return None
@@ -78,7 +87,8 @@ def needless(job: Job) -> str | None:
     if nodes < need or (not shape.key_everywhere and 0 in killed):
         return None
     why = "; ".join(f"rank {p.rank}: {e}" for p, e in errors[:2]) or "nobody says why"
-    return f"job {job.number} ended, and {nodes} nodes of ranks that nobody killed could have gone on: {why}"
+    what = "ended" if job.over else "stands still"
+    return f"job {job.number} {what}, and {nodes} nodes of ranks that nobody killed could have gone on: {why}"
 
 
 def minority(process: Process, ranks: set[int], left: View) -> str | None:

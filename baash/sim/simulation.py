@@ -132,6 +132,8 @@ class Simulation:
         elif world.now - max(job.moved_ns, job.began_ns) > PATIENCE_S * S:
             if not job.excuses:
                 self.violated(f"job {job.number} does not move, for no reason")
+            if self.quiet_ns is not None and world.now - self.quiet_ns > PATIENCE_S * S:
+                self.violations += filter(None, [checkers.needless(job)])
             world.fault("job killed by its operator", f"the operator ends job {job.number}, which does not move")
             self.end(job, "killed by its operator")
         quiet = self.quiet_ns is not None
