@@ -14,7 +14,9 @@ import numpy as np
 
 from baash.errors import QuorumLost
 from baash.hosted import Hosted
+from baash.kernels import EntityTable
 from baash.ledger.audit import audit
+from baash.ledger.restore import Restored
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import Reply
 from baash.protocol.messages import HEAD, Kind
@@ -89,6 +91,25 @@ def needless(job: Job) -> str | None:
     why = "; ".join(f"rank {p.rank}: {e}" for p, e in errors[:2]) or "nobody says why"
     what = "ended" if job.over else "stands still"
     return f"job {job.number} {what}, and {nodes} nodes of ranks that nobody killed could have gone on: {why}"
+
+
+def continued(hosted: Hosted, cluster: int, fresh: Restored, pairs: tuple[np.ndarray, np.ndarray]) -> str | None:
+    """What is wrong with a state that was taken over from memory: it is the one that the ledger gives. ``pairs``: issuers, numbers."""
+    for node in hosted.nodes.values():
+        if hosted.view.nodes[node.node].cluster != cluster:
+            continue
+        alike = _items(node.state.table) == _items(fresh.entities)
+        alike &= bool((node.state.replay.check(*pairs) == fresh.replay.check(*pairs)).all())
+        if isinstance(node, Coordinator):
+            alike &= _items(hosted.ids[cluster]) == _items(fresh.ids) and node.rounds.log.commit == fresh.commit
+        if not alike:
+            return f"node {node.node} of view {hosted.view.view} took over another state than the ledger gives"
+    return None
+
+
+def _items(table: EntityTable) -> dict[bytes, tuple[int, bool, int]]:
+    keys, *rest = table.items()
+    return {k.tobytes(): (int(v), bool(e), int(n)) for k, v, e, n in zip(keys, *rest, strict=True)}
 
 
 def minority(process: Process, ranks: set[int], left: View) -> str | None:

@@ -205,7 +205,10 @@ class Job:
             validator=self.makers[0],
             before=before,
         )
-        self.kept += len(hosted.kept)
+        for cluster in sorted(hosted.kept):
+            self.kept += 1
+            fresh, _ = self._read_once(self.folder.path, view, cluster)
+            self.wrong += filter(None, [checkers.continued(hosted, cluster, fresh, self._material.pairs)])
         store = None
         if hosted.coordinators:
             store = SimStore(

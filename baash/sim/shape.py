@@ -128,7 +128,7 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
         rates=rates,
         quiet_ns=draw.choice((1, 2, 4, 8)) * S,
         key_everywhere=draw.random() < 0.7,
-        late=draw.choice((0, 0, 0, 1, 2)) if given.get("late") is None and not calm else given.get("late") or 0,
+        late=0 if calm else draw.choice((0, 0, 0, 1, 2)),
     )
     return _with_liars(draw, shape, given)
 
