@@ -36,6 +36,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 round``, ``2,000 rounds``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON in ASCII, without a final newline. Never fails over text, whatever is in it."""
     return json.dumps(value, indent=indent)

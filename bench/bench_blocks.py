@@ -27,6 +27,7 @@ from measure import FULL
 
 from baash import rank
 from baash.ledger import ranges
+from baash.ledger.opened import OpenedLedger
 from baash.ledger.reader import Ledger
 from baash.options import RunOptions
 from baash.protocol.replica import Blocks, Replica
@@ -43,6 +44,7 @@ class Places:
 
     replica: Replica
     ledger: Ledger
+    opened: OpenedLedger
     database: sqlite3.Connection
     record_bytes: float  # of a whole transaction
 
@@ -54,11 +56,11 @@ def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAASH_KEYS", str(folder / "keys"))
         replica = replica_of_a_run(folder / "ledger", request.param)
-    with Ledger(folder / "ledger") as ledger:
+    with Ledger(folder / "ledger") as ledger, OpenedLedger(folder / "ledger") as opened:
         fill(folder / "ledger.sqlite", ledger)
         database = fastest(folder / "ledger.sqlite")
         rows = ledger.rounds[0].headers()
-        yield Places(replica, ledger, database, float(rows["bytes"].sum() / rows["count"].sum()))
+        yield Places(replica, ledger, opened, database, float(rows["bytes"].sum() / rows["count"].sum()))
         database.close()
 
 
@@ -161,9 +163,10 @@ def scanned_from_ledger(places: Places, first: int, after: int) -> None:
 
 
 def blocks_from_ledger(places: Places, first: int, after: int) -> None:
-    """Block by block, each asked for by its height."""
+    """Block by block, each asked for by its height: as a program does it, every block held against its hashes."""
+    opened = places.opened
     for height in range(first, after):
-        places.ledger.block(height)
+        opened[height]
 
 
 def held(places: Places, first: int, after: int) -> list[Blocks]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from baash.cli.screen import Console, bar, counted, say_notes
-from baash.text import json_text, printable, readable
+from baash.cli.screen import Console, bar, say_notes
+from baash.text import counted, json_text, printable, readable
 
 if TYPE_CHECKING:
     from baash.ledger.newest import Newest

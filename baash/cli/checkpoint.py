@@ -10,7 +10,7 @@ import typer
 from baash.cli.output import STDOUT, write_output
 from baash.cli.screen import bar
 from baash.errors import UsageError
-from baash.text import json_text, printable, readable
+from baash.text import counted, json_text, printable, readable
 
 SCHEMA_VERSION = 1
 
@@ -52,5 +52,5 @@ def checkpoint(
         return
     write_output(output, note, force=force)
     if output != STDOUT:
-        behind = f"; {total - point.size:,} blocks came later" if size is None and total > point.size else ""
-        print(f"{printable(output)}: the first {point.size:,} blocks{behind}")
+        behind = f"; {counted(total - point.size, 'block')} came later" if size is None and total > point.size else ""
+        print(f"{printable(output)}: the first {counted(point.size, 'block')}{behind}")

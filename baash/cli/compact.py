@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from baash.cli.screen import bar, counted
-from baash.text import json_text, printable, readable
+from baash.cli.screen import bar
+from baash.text import counted, json_text, printable, readable
 
 
 def compact(

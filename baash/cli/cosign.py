@@ -12,7 +12,7 @@ import typer
 from baash.cli.output import read_input, write_output
 from baash.cli.screen import bar
 from baash.errors import UsageError
-from baash.text import json_text, printable, readable
+from baash.text import counted, json_text, printable, readable
 
 SCHEMA_VERSION = 1
 
@@ -79,4 +79,4 @@ def cosign(
             if done.before
             else "the first of this ledger that this key signs, so nothing before it was compared"
         )
-        print(f"{printable(output or file)}: cosigned {done.point.size:,} blocks; {before}")
+        print(f"{printable(output or file)}: cosigned {counted(done.point.size, 'block')}; {before}")

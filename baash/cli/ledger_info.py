@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from baash.cli.screen import Console, bar, counted
-from baash.text import printable, readable
+from baash.cli.screen import Console, bar
+from baash.text import counted, printable, readable
 
 NAMES = {
     "payloads": "payloads",

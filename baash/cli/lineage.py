@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baash.cli.screen import Console, bar, counted, say_notes
+from baash.cli.screen import Console, bar, say_notes
 from baash.errors import UsageError
 from baash.ledger.lineage import DEPTH, DEPTH_MAX
-from baash.text import printable, readable
+from baash.text import counted, printable, readable
 
 if TYPE_CHECKING:
     from rich.tree import Tree

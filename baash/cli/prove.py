@@ -11,7 +11,7 @@ import typer
 from baash.cli.output import STDOUT, read_input, write_output
 from baash.cli.screen import bar, say_notes
 from baash.errors import UsageError
-from baash.text import json_text, printable, readable
+from baash.text import counted, json_text, printable, readable
 
 SCHEMA_VERSION = 1
 
@@ -83,7 +83,7 @@ def prove(
         point = decode_checkpoint(proof.new)[0]
         path = output or Path(f"{point.ledger.hex()[:16]}-{proof.old_size}-{point.size}.tlog-consistency")
         fields |= {"kind": "consistency", "old_size": proof.old_size, "size": point.size}
-        said = f"the first {proof.old_size:,} of {point.size:,} blocks"
+        said = f"the first {proof.old_size:,} of {counted(point.size, 'block')}"
     write_output(path, data, force=force)
     if as_json:
         print(json_text({**fields, "file": readable(path)}))

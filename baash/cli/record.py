@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baash.cli.screen import bar, counted, say_notes
+from baash.cli.screen import bar, say_notes
 from baash.options import SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST, RunOptions
 from baash.protocol.plan import SEGMENT_BYTES
-from baash.text import json_text, printable, readable
+from baash.text import counted, json_text, printable, readable
 
 if TYPE_CHECKING:
     from baash.sources.files import FileSource

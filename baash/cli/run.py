@@ -11,10 +11,10 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import baash
-from baash.cli.screen import Console, counted
+from baash.cli.screen import Console
 from baash.errors import Interrupted, UsageError
 from baash.options import RunOptions, command
-from baash.text import printable
+from baash.text import counted, printable
 
 DOC = """Commit an input or a workload to a ledger over MPI ranks; Ctrl-C once drains, twice ends.
 

@@ -30,11 +30,6 @@ class Console(RichConsole):
         raise BrokenPipeError
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """``1 round``, ``2,000 rounds``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def say_notes(notes: Iterable[str]) -> None:
     """What a user should know beside the answer, on standard error: index files that were passed over, for example."""
     for note in notes:

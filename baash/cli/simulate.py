@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from baash.cli.screen import bar, counted
+from baash.cli.screen import bar
 from baash.errors import UsageError
-from baash.text import json_text, printable
+from baash.text import counted, json_text, printable
 
 SCHEMA_VERSION = 1
 

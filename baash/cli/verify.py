@@ -16,9 +16,9 @@ import typer
 
 import baash
 from baash.cli.output import ledger_id_of, read_input
-from baash.cli.screen import bar, counted
+from baash.cli.screen import bar
 from baash.errors import Interrupted, LedgerDamaged, StorageError, UsageError
-from baash.text import json_text, printable
+from baash.text import counted, json_text, printable
 
 if TYPE_CHECKING:
     from baash.ledger.audit import Report

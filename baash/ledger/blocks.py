@@ -73,10 +73,14 @@ def check(
         return faults[0].what
     if hashes[-1].tobytes() != round.record["head"].tobytes():
         return "the block headers are not those of the commit record"
-    if not _on_boundaries(rows[part], info, bounds):
+    return check_records(rows[part], records, info, bounds)
+
+
+def check_records(rows: np.ndarray, records: np.ndarray, info: np.ndarray, bounds: np.ndarray) -> str:
+    """What is wrong with the records of the blocks ``rows``, or "": whether they are those of the headers."""
+    if not _on_boundaries(rows, info, bounds):
         return "a record does not end where its block does"
-    ids = kernels.transaction_ids(records, info)
-    if (_contents(rows[part], ids, bounds) != rows["content"][part]).any():
+    if (_contents(rows, kernels.transaction_ids(records, info), bounds) != rows["content"]).any():
         return "the records are not those of the content digest"
     return ""
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import arrow, query
+from baash.ledger.ahead import Ahead
 from baash.ledger.lineage import DEPTH, DEPTH_MAX, Lineage, origins, results
 from baash.ledger.query import EntityHistory, Wanted
 from baash.ledger.reader import Block, Ledger
@@ -49,6 +50,7 @@ class OpenedLedger(Sequence[Block]):
     def __init__(self, path: str | Path, progress: Progress | None = None) -> None:
         self._reader = Ledger(path)
         self._progress = progress
+        self._ahead = Ahead(self._reader)
 
     def __enter__(self) -> OpenedLedger:
         return self
@@ -104,7 +106,7 @@ class OpenedLedger(Sequence[Block]):
             return [self[h] for h in heights]
         if not -len(self) <= height < len(self):
             raise IndexError(f"{self.path} has {len(self)} blocks, and none at {height}")
-        return next(self._blocks(height % len(self), height % len(self) + 1))
+        return self._ahead.block(height % len(self))
 
     def __iter__(self) -> Iterator[Block]:
         """All blocks, in order; a piece of the ledger at a time is in memory."""
@@ -112,7 +114,10 @@ class OpenedLedger(Sequence[Block]):
 
     def block(self, which: int | str) -> Block:
         """A block by its height, or by its hash: 8 or more hex digits."""
-        return query.block(self.lookup, which, 1)[0]
+        if isinstance(which, str):
+            return query.block(self.lookup, which, 1)[0]
+        self._reader.check_height(which)
+        return self._ahead.block(which)
 
     def _blocks(self, first: int, after: int) -> Iterator[Block]:
         for scanned in scan_blocks(self._reader, first, after):

@@ -207,13 +207,17 @@ class Ledger:
 
     def round_of(self, height: int) -> Round:
         """The round that committed the block at ``height``. LedgerError if there is no such block."""
-        if not 0 <= height < self.block_total:
-            newest = f"the newest is {self.block_total - 1}" if self.block_total else "it has none at all"
-            raise LedgerError(f"{self.path} has no block {height}: {newest}")
+        self.check_height(height)
         found = self.rounds[self._round_holding("block", height, self.chain.blocks)]
         if height < found.first_block:
             raise LedgerDamaged(f"{self.path}: the commit record of block {height} is damaged; baash verify says more")
         return found
+
+    def check_height(self, height: int) -> None:
+        """LedgerError if there is no such block."""
+        if not 0 <= height < self.block_total:
+            newest = f"the newest is {self.block_total - 1}" if self.block_total else "it has none at all"
+            raise LedgerError(f"{self.path} has no block {height}: {newest}")
 
     def round_of_transaction(self, number: int) -> Round:
         """The round that committed the ledger's ``number``-th transaction."""

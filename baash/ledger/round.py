@@ -40,7 +40,8 @@ _TOTAL_BYTES = slice(8, 12)  # of a record
 
 
 class SegmentFile:
-    """A segment open for reading; opens its file when first needed, again after ``close``.
+    """A segment open for reading; opens its file when first needed, again after ``close``. Whose last holder forgets it is
+    closed too: a ledger that cannot be opened gives back what it had opened by then.
 
     ``layout`` is that of the file that is open: a packed copy may have taken its place in the meantime.
     """
@@ -150,6 +151,10 @@ class SegmentFile:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
 
     def _open(self) -> int:
         with self._opening:

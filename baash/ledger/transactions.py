@@ -185,19 +185,48 @@ def locate(ledger: Ledger, run: Run, number: int) -> Where:
     if ledger.closed:
         raise LedgerError(f"{ledger.path} is closed: ask where transaction {number} lies before")
     height = run.height(number)
-    row = ledger.headers(height, height + 1)[0]
+    row = _known_header(ledger, run, height)[0]
+    return height, number - run.first_of_block(height), int(row["time_ns"])
+
+
+def _known_header(ledger: Ledger, run: Run, height: int) -> np.ndarray:
+    """BLOCK_ROW (1): the header of a block, held against the hash that the tables of ``run`` have of it."""
+    rows = ledger.headers(height, height + 1)
+    row = rows[0]
     key = int.from_bytes(hashlib.sha256(row.tobytes()[: BLOCK_HEADER.itemsize]).digest()[:8], "big")
     if height not in run.between("hashes", key, key).tolist():
         raise LedgerDamaged(
             f"{ledger.path}: the header of block {height} is not what was committed; baash verify lists all damage"
         )
-    return height, number - run.first_of_block(height), int(row["time_ns"])
+    return rows
 
 
 def transactions_of_block(ledger: Ledger, height: int) -> Scanned:
-    """The transactions of one block."""
-    round = ledger.round_of(height)
-    return _scan(ledger, round, round.headers(), height - round.first_block, 1)
+    """The transactions of one block: a few reads where index files know it, else with the headers of its round."""
+    run = next((run for run in ledger.chain.runs if run.first_block <= height < run.after_block), None)
+    if run is None:
+        round = ledger.round_of(height)
+        return _scan(ledger, round, round.headers(), height - round.first_block, 1)
+    rows = _known_header(ledger, run, height)
+    file = ledger.place(height)[0]
+    records = file.blocks(rows)
+    info, bounds = _cut(ledger, file.name, height, rows, records)
+    wrong = blocks.check_records(rows, records, info, bounds)
+    if wrong:
+        raise LedgerDamaged(f"{ledger.path}, {file.name}: {wrong}; baash verify lists all damage")
+    return Scanned(height, run.first_of_block(height), rows, records, info, bounds)
+
+
+def _cut(
+    ledger: Ledger, segment: str, height: int, rows: np.ndarray, records: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(info, bounds) of the records of the blocks ``rows``, the first of which is at ``height``."""
+    info, reason, _ = kernels.scan(records)
+    bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
+    if reason or len(info) != int(bounds[-1]):
+        what = f"{ledger.path}, {segment}, blocks from {height} on: "
+        raise LedgerDamaged(f"{what}the records are not whole ({Reason(reason).name}); baash verify lists all damage")
+    return info, bounds
 
 
 def _scan(ledger: Ledger, round: Round, headers: np.ndarray, at: int, count: int | None = None) -> Scanned:
@@ -205,11 +234,7 @@ def _scan(ledger: Ledger, round: Round, headers: np.ndarray, at: int, count: int
     part = slice(at, None if count is None else at + count)
     rows, height = headers[part], round.first_block + at
     records = round.records(rows)
-    info, reason, _ = kernels.scan(records)
-    bounds = np.concatenate((np.zeros(1, np.uint64), np.cumsum(rows["count"], dtype=np.uint64)))
-    if reason or len(info) != int(bounds[-1]):
-        what = f"{ledger.path}, {round.file.name}, blocks from {height} on: "
-        raise LedgerDamaged(f"{what}the records are not whole ({Reason(reason).name}); baash verify lists all damage")
+    info, bounds = _cut(ledger, round.file.name, height, rows, records)
     wrong = blocks.check(round, headers, part, records, info, bounds)
     if wrong:
         raise LedgerDamaged(f"{ledger.path}, {round.file.name}: {wrong}; baash verify lists all damage")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -162,6 +163,20 @@ def test_a_record_that_changed_is_damage_and_no_torn_write(tmp_path: Path) -> No
     patch(path, offset + 20, b"\xff")
     with pytest.raises(LedgerDamaged, match=r"segment-000000-0000.h5: slot 2: the checksum .* baash verify"):
         Ledger(builder.path)
+
+
+def test_a_ledger_that_is_refused_leaves_no_file_open(tmp_path: Path) -> None:
+    """Whoever looks at many ledgers, or at one again and again, must not run out of descriptors over the bad ones."""
+    builder = run(tmp_path / "l", 3)
+    path, offset, _ = slot_place(builder, 2)
+    patch(path, offset + 20, b"\xff")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(LedgerDamaged):
+            Ledger(builder.path)
+        assert not audit(builder.path).ok
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_record_that_is_gone_is_damage_if_a_later_one_is_there(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from baash.cli.query import query as query_command
 from baash.errors import LedgerDamaged, LedgerError, UsageError
 from baash.ledger import arrow
 from baash.ledger.index.building import build
+from baash.ledger.reader import Block
 from baash.records import ANY_VERSION, Operation
 
 runner = CliRunner()
@@ -68,6 +69,47 @@ def test_beside_a_writer(tmp_path: Path) -> None:
         builder.commit(batch_of([record(Operation.CREATE, "b", 10)]))
         assert next(coming).height == 4
     builder.close()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_blocks_are_the_same_however_they_are_asked_for(tmp_path: Path, indexed: bool) -> None:
+    builder = small(tmp_path / "l")
+    if indexed:
+        build(builder.path)
+
+    def said(block: Block) -> tuple[int, bytes, bytes]:
+        return block.height, block.hash, block.records.tobytes()
+
+    with baash.open(builder.path) as ledger:
+        whole = [said(block) for block in ledger[:]]
+        assert [said(ledger[h]) for h in range(len(ledger))] == whole
+        for order in ([7, 8, 9, 3, 4, 14, 0, 1, 2, 3, 4, 5, 6, 2], [*range(14, -1, -1)]):
+            assert [said(ledger[h]) for h in order] == [whole[h] for h in order]
+        assert said(ledger[-1]) == said(ledger.block(14)) == whole[-1]
+        with pytest.raises(LedgerError, match="no block 15: the newest is 14"):
+            ledger.block(15)
+        with pytest.raises(IndexError):
+            ledger[15]
+
+
+def test_a_damaged_block_does_not_cost_those_before_it(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "l", clusters=1)
+    builder.begin_view()
+    builder.commit(batch_of([record(Operation.CREATE, f"a{i}", i) for i in range(40)]))
+    builder.close()
+    build(builder.path)
+    with baash.open(builder.path) as ledger:
+        last = ledger[-1]
+        raw = last.records.tobytes()
+    path = builder.folder.segment_path(0, 0)
+    where = path.read_bytes().index(raw)
+    with open(path, "r+b") as file:
+        file.seek(where + 70)
+        file.write(b"\xff")
+    with baash.open(builder.path) as ledger:
+        assert [ledger[h].height for h in range(len(ledger) - 1)] == [*range(len(ledger) - 1)]
+        with pytest.raises(LedgerDamaged, match="baash verify"):
+            ledger[len(ledger) - 1]
 
 
 def test_numpy_pieces_hold_what_transactions_do(made: Path) -> None:

@@ -32,6 +32,7 @@ from baash.ledger.proofs.checkpoint import Checkpoint, decode, read
 from baash.ledger.reader import check_folder
 from baash.protocol.plan import Capacity
 from baash.records import COMMIT_LOCATOR, COMMIT_RECORD
+from baash.text import counted
 
 Progress = Callable[[int, int], None]
 
@@ -149,7 +150,7 @@ class _Repair:
             return
         why = "it was missing" if missing else "it could not be read" if not made.ours else ""
         why = why or (
-            f"{len(made.patches)} pieces" + (" and its metadata" if metadata else "")
+            counted(len(made.patches), "piece") + (" and its metadata" if metadata else "")
             if made.patches
             else "its metadata"
         )

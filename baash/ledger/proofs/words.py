@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from baash.ledger.proofs.checking import Verdict
 from baash.ledger.transactions import Transaction
-from baash.text import readable
+from baash.text import counted, readable
 
 
 def proved(verdict: Verdict) -> list[str]:
@@ -17,10 +17,12 @@ def proved(verdict: Verdict) -> list[str]:
     if verdict.transaction is not None and verdict.header is not None:
         said = _of_transaction(verdict, verdict.transaction, ledger, sizes[0])
     elif verdict.kind == "checkpoint":
-        said = [f"the first {sizes[0]:,} blocks of ledger {ledger} have the root {verdict.points[0].root.hex()}"]
+        said = [
+            f"the first {counted(sizes[0], 'block')} of ledger {ledger} have the root {verdict.points[0].root.hex()}"
+        ]
     else:
         said = [
-            f"the log of ledger {ledger} with {sizes[1]:,} blocks begins with the {sizes[0]:,} of the old checkpoint"
+            f"the log of ledger {ledger} with {counted(sizes[1], 'block')} begins with the {sizes[0]:,} of the old checkpoint"
         ]
     several = "checkpoints are" if len(sizes) > 1 else "checkpoint is"
     vouched = "" if verdict.signers == ["the ledger key"] else ", and the ledger key vouches for the nodes"
@@ -47,7 +49,7 @@ def not_proved(verdict: Verdict) -> list[str]:
 def _of_transaction(verdict: Verdict, one: Transaction, ledger: str, size: int) -> list[str]:
     said = [
         f"{one.operation.name} of {readable(one.entity)} is recorded in ledger {ledger}: transaction {one.id.hex()}, "
-        f"number {one.index} in block {one.height:,}, one of the {size:,} blocks of the checkpoint"
+        f"number {one.index} in block {one.height:,}, of the {counted(size, 'block')} of the checkpoint"
     ]
     if verdict.storage:
         said.append("the storage validator found it valid, since the votes of members did not suffice")
