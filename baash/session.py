@@ -222,10 +222,11 @@ def _last_record(folder: Folder, flush: Flush | None) -> tuple[int, bytes | None
 
 
 def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
-    """What a node of ``cluster`` (None: of none, the whole) starts ``view`` with: the ledger up to the predecessor's cut."""
+    """What a node of ``cluster`` (None: of none, the whole) starts ``view`` with: the ledger up to the predecessor's cut, also
+    when others have begun to commit in ``view`` meanwhile."""
     shards = None if cluster is None else view.cluster_of_shard == np.uint32(cluster)
     with Ledger(path, scan=True) as ledger:
-        restored = restore(ledger, shards, view.parameters.replay_width)
+        restored = restore(ledger, shards, view.parameters.replay_width, until=view.view)
     if restored.commit != _cut_hash(view, restored):
         raise LedgerFenced(f"{path} went on while view {view.view} was made: somebody else writes there; run again")
     return restored, restored.log(len(view.coordinators))
@@ -237,7 +238,7 @@ def continue_state(
     """The same, from what a node of that cluster held in memory in view ``since``; None: that is not of this history."""
     shards = view.cluster_of_shard == np.uint32(cluster)
     with Ledger(path, scan=True) as ledger:
-        if not catch_up(ledger, kept, since, shards) or kept.commit != _cut_hash(view, kept):
+        if not catch_up(ledger, kept, since, view.view, shards) or kept.commit != _cut_hash(view, kept):
             return None
     return kept, kept.log(len(view.coordinators))
 
