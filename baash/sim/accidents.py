@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from baash.protocol.membership import State
+from baash.protocol.messages import Kind, encode
 from baash.sim.process import Life, Process
 from baash.sim.world import MS, S
 
@@ -85,6 +86,20 @@ def _kill_steward(sim: Simulation) -> None:
     sim.job.excuse("steward killed")
     sim.world.fault("steward killed", f"{process.name} dies{' while it forms a view' if forming else ''}")
     process.kill()
+
+
+def _old_news(sim: Simulation) -> None:
+    """Somebody is told of a view that is over, as by a message that was very late."""
+    job, living = sim.job, _up(sim)
+    if job.network is None or len(job.views) < 2 or len(living) < 2:
+        return
+    source, target = sim.world.draw.sample(living, 2)
+    old = sim.world.draw.choice(job.views[:-1])
+    text = sim.folder.read_view(old.view)[2]
+    sim.world.fault("old news", f"rank {target.rank} is told of view {old.view}")
+    data = encode(Kind.VIEW, old.view, source.rank, 0, 0, [text])
+    if source.succession is not None:
+        source.succession.post.tell(target.rank, data)
 
 
 def _kill_job(sim: Simulation) -> None:
@@ -200,5 +215,6 @@ ACCIDENTS: dict[str, Callable[[Simulation], None]] = {
     "disk error": _disk(errno.EIO),
     "disk slow": _disk_slow,
     "clock": _clock,
+    "old news": _old_news,  # not in the mix: drawn only when it is asked for
     "take over": _take_over,
 }
