@@ -22,11 +22,12 @@ from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.index import building
 from baash.ledger.proofs import checkpoint
 from baash.options import RunOptions
-from baash.protocol.messages import Kind, encode
+from baash.protocol.membership import State
 from baash.protocol.plan import Log
 from baash.protocol.view import View
-from baash.service import Progress, Service
+from baash.service import Progress, Service, Tally
 from baash.store import Store
+from baash.succession import Succession
 from baash.text import json_text
 
 GATHER_S = 2.0  # the other ranks' counts may take so long at the end
@@ -35,17 +36,17 @@ CLOSE_S = 2.0  # so long may it take to tell them to go
 
 @dataclass(frozen=True)
 class Ended:
-    """A rank whose loop has ended, or never began: ``service`` None."""
+    """A rank whose loop has ended, or never began."""
 
     options: RunOptions
-    view: View
+    life: Succession
+    first: View  # the run's
     transport: Any
     world: Any  # baash.mpi.world.World, or None in a world of one process
     progress: Progress
     secrets: Mapping[bytes, PrivateKey]  # of the nodes here, by public key
     lock: WriterLock | None
     start: Log | None
-    service: Service | None
     store: Store | None
     notes: Sequence[str]  # of how the ledger was opened
     failure: BaashError | None
@@ -53,23 +54,48 @@ class Ended:
     startup_s: float
 
     @property
+    def view(self) -> View:
+        """The last one."""
+        return self.life.view
+
+    @property
+    def service(self) -> Service | None:
+        """Of the last view this rank was in; None: its loop never began."""
+        seats = self.life.seats
+        return seats[-1].service if seats else None
+
+    @property
+    def dead(self) -> frozenset[int]:
+        return self.life.post.dead
+
+    @property
     def leader_rank(self) -> int:
         return self.view.coordinators[0].rank
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this rank tells how it went: it leads, or the leader cannot and it is the lowest that lives, or it found that nobody can."""
+        lowest = min(set(range(self.transport.size)) - self.dead, default=self.transport.rank)
+        silent = self.leader_rank in self.dead or (
+            self.failure is not None and self.life.membership.state is State.OVER
+        )
+        return self.leader_rank == self.transport.rank or (silent and lowest == self.transport.rank)
 
 
 def end(rank: Ended) -> None:
     """All that is left to do. Raises the failure where another rank tells of it."""
-    leads = rank.leader_rank == rank.transport.rank
-    if rank.failure is not None and not leads:
-        _speak_for_the_dead(rank, rank.failure)
-        return
     if rank.store is not None:
-        rank.store.close(orderly=rank.failure is None and not (rank.service and rank.service.lost_nodes))
-    if leads:
+        rank.store.close(orderly=rank.failure is None and not rank.dead)
+    here = rank.service is None or rank.service.view is rank.view
+    if rank.leader_rank == rank.transport.rank and here:
         _conclude(rank)
-    elif rank.service is not None:
-        _hand_in(rank, rank.service)
-        _wait_for_farewell(rank, rank.service)
+    elif rank.speaks:
+        _speak_for_the_dead(rank)
+    elif rank.failure is not None:
+        raise rank.failure
+    elif rank.life.well:
+        _hand_in(rank)
+        _wait_for_farewell(rank)
 
 
 # -- who speaks ---------------------------------------------------------------------------------------------------------
@@ -78,10 +104,13 @@ def end(rank: Ended) -> None:
 def _conclude(rank: Ended) -> None:
     failure, service = rank.failure, rank.service
     if failure is not None:
-        _close_all(rank)
-    counts = _add_up(rank, service) if service is not None else {}
-    fields = _report(rank, counts)
+        rank.life.fail()
+        rank.transport.drain(CLOSE_S)
+    tally, counts = _add_up(rank)
+    fields = _report(rank, tally, counts)
     try:
+        if rank.first.view != rank.view.view:
+            report.over_views(fields, rank.options.ledger, rank.first, rank.transport.size)
         if service is not None:
             _write_checkpoint(rank, service)
     except BaashError as error:
@@ -100,29 +129,30 @@ def _conclude(rank: Ended) -> None:
     rank.progress("status", {"exit_code": code, "error": str(failure) if failure else "", "report": fields})
 
 
-def _speak_for_the_dead(rank: Ended, failure: BaashError) -> None:
-    """The leading rank cannot say how it went: the lowest living one does, the others only leave."""
-    dead = {n.rank for n in rank.view.nodes if rank.service and n.node in rank.service.lost_nodes}
-    if rank.leader_rank not in dead:
-        raise failure
-    if rank.transport.rank != min(set(range(rank.transport.size)) - dead):
-        return
-    fields = _report(rank, {})
+def _speak_for_the_dead(rank: Ended) -> None:
+    """The leading rank cannot say how it went; the others only leave."""
+    fields = _report(rank, rank.life.tally, {})
     try:
-        report.fill_from_ledger(fields, rank.options.ledger, rank.view)
+        report.fill_from_ledger(fields, rank.options.ledger, rank.first)
         if rank.options.report is not None:
             report.write(rank.options.report, fields)
     except BaashError as error:
         fields["notes"].append(str(error))
-    rank.progress("status", {"exit_code": failure.exit_code, "error": str(failure), "report": fields})
+    if rank.failure is not None and rank.life.leads:
+        rank.life.fail()
+        rank.transport.drain(CLOSE_S)
+    code, said = (rank.failure.exit_code, str(rank.failure)) if rank.failure else (0, "")
+    rank.progress("status", {"exit_code": code, "error": said, "report": fields})
 
 
-def _report(rank: Ended, counts: dict[str, Any]) -> dict[str, Any]:
+def _report(rank: Ended, tally: Tally, counts: dict[str, Any]) -> dict[str, Any]:
     return report.build(
         rank.options,
         rank.view,
         rank.service,
+        tally,
         counts,
+        lost=sorted({n for seat in rank.life.seats for n in seat.service.lost_nodes}),
         failure=rank.failure,
         elapsed_s=rank.elapsed_s,
         startup_s=rank.startup_s,
@@ -138,61 +168,53 @@ def _report(rank: Ended, counts: dict[str, Any]) -> dict[str, Any]:
 # -- between the ranks --------------------------------------------------------------------------------------------------
 
 
-def _hand_in(rank: Ended, service: Service) -> None:
+def _counts(rank: Ended) -> dict[str, Any]:
+    """What the intake of the last view counted: each begins with the first input, so those of earlier views count nothing more."""
+    service = rank.service
+    return report.intake_fields(service) if service is not None and service.view is rank.view else {}
+
+
+def _hand_in(rank: Ended) -> None:
     """Our counts to the rank that speaks."""
-    fields = {**service.final_tally.as_fields(), "counts": report.intake_fields(service)}
+    fields = {**rank.life.tally.as_fields(), "counts": _counts(rank)}
     data = np.frombuffer(json_text(fields).encode(), dtype=np.uint8)
-    rank.transport.send(rank.leader_rank, service.mail_tag, data)
+    rank.transport.send(rank.leader_rank, rank.life.post.mail_tag, data)
 
 
-def _add_up(rank: Ended, service: Service) -> dict[str, Any]:
-    """The intake's counts of all ranks; what their loops counted goes into the service's tally."""
-    counts = report.intake_fields(service)
-    for fields in _gather(rank, service):
+def _add_up(rank: Ended) -> tuple[Tally, dict[str, Any]]:
+    """What the loops of all ranks counted, and their intakes."""
+    tally, counts = rank.life.tally, _counts(rank)
+    for fields in _gather(rank):
         report.add_counts(counts, fields.pop("counts"))
-        service.final_tally.add(fields)
-    return counts
+        tally.add(fields)
+    return tally, counts
 
 
-def _gather(rank: Ended, service: Service) -> list[dict[str, Any]]:
+def _gather(rank: Ended) -> list[dict[str, Any]]:
     """The counts of all living ranks; whoever takes too long is left out."""
-    transport = rank.transport
-    dead = {n.rank for n in rank.view.nodes if n.node in service.lost_nodes}
+    transport, post = rank.transport, rank.life.post
     deadline = time.monotonic() + GATHER_S
     while time.monotonic() < deadline:
-        if {source for source, _ in service.mail} | dead | {transport.rank} >= set(range(transport.size)):
+        post.pump()
+        if {source for source, _ in post.mail} | post.dead | {transport.rank} >= set(range(transport.size)):
             break
-        for source, tag, data in transport.poll():
-            if tag == service.mail_tag:
-                service.keep_mail(source, data)
-        dead |= set(transport.failed())
         transport.wait(0.05, False)
-    return [json.loads(data.tobytes()) for _, data in service.mail]
-
-
-def _close_all(rank: Ended) -> None:
-    """This run has failed here: everyone else may go."""
-    data = encode(Kind.CLOSE, rank.view.view, rank.view.coordinators[0].node)
-    for node in rank.view.nodes:
-        if node.rank != rank.transport.rank:
-            rank.transport.send(node.rank, node.node, data)
-    rank.transport.drain(CLOSE_S)
+    return [json.loads(data.tobytes()) for _, data in post.mail]
 
 
 def _say_farewell(rank: Ended) -> None:
     for other in range(rank.transport.size):
         if other != rank.transport.rank:
-            rank.transport.send(other, len(rank.view.nodes), np.zeros(1, dtype=np.uint8))
+            rank.transport.send(other, rank.life.post.mail_tag, np.zeros(1, dtype=np.uint8))
     rank.transport.drain(CLOSE_S)
 
 
-def _wait_for_farewell(rank: Ended, service: Service) -> None:
+def _wait_for_farewell(rank: Ended) -> None:
     """Stay until the leading rank has packed the ledger: who leaves earlier gives MPI up on it after some seconds."""
-    transport, leader = rank.transport, rank.leader_rank
-    farewell = any(source == leader for source, _ in service.mail)
-    while not farewell and leader not in transport.failed():
-        farewell = any(source == leader and tag == service.mail_tag for source, tag, _ in transport.poll())
-        transport.wait(0.05, False)
+    post, leader = rank.life.post, rank.leader_rank
+    while leader not in post.dead and not any(source == leader for source, _ in post.mail):
+        rank.transport.wait(0.05, False)
+        post.pump()
 
 
 # -- in the ledger's folder ---------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from baash.ledger.restore import Restored, restore
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.events import LedgerRead, ReadLedger, Reply
 from baash.protocol.flights import Limits
+from baash.protocol.headers import tip_of
 from baash.protocol.plan import Log, empty_log
 from baash.protocol.replica import REPLICA_BYTES
 from baash.protocol.validator import COMMITS_KEPT, Validator
@@ -25,7 +26,7 @@ from baash.protocol.view import View
 from baash.protocol.windows import State
 from baash.records import ZERO_HASH
 from baash.service import Actor
-from baash.session import read_state
+from baash.session import continue_state, read_state
 
 ReadState = Callable[[Path, View, int | None], tuple[Restored, Log]]
 
@@ -33,7 +34,8 @@ ReadState = Callable[[Path, View, int | None], tuple[Restored, Log]]
 class Hosted:
     """``nodes`` by number; ``secrets`` by public key. ``read``: how the ledger is read, once for each cluster.
 
-    ``coordinator``, ``validator``: what makes a node; the simulator has some that lie.
+    ``coordinator``, ``validator``: what makes a node; the simulator has some that lie. ``before``: this rank's nodes of an earlier view
+    of the job; what they know is kept where it is of the same history and the same shards.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Hosted:
         coordinator: Callable[..., Coordinator] = Coordinator,
         validator: Callable[..., Validator] = Validator,
         replica_bytes: int = REPLICA_BYTES,
+        before: Hosted | None = None,
     ) -> None:
         self.ids: dict[int, kernels.EntityTable] = {}  # by cluster led here; see ``Restored.ids``
         self.start: Log | None = None
@@ -54,8 +57,10 @@ class Hosted:
         self._path, self._limits = path, limits
         self._read, self._secrets = read, secrets
         self._coordinator, self._validator = coordinator, validator
-        self._replica_bytes = replica_bytes
+        self._replica_bytes, self._before = replica_bytes, before
+        self.kept: set[int] = set()  # clusters whose state was not read anew
         self.nodes = self._make_nodes(rank)
+        self._before = None
 
     @property
     def coordinators(self) -> list[Coordinator]:
@@ -75,7 +80,9 @@ class Hosted:
                 )
                 continue
             if node.cluster not in read:
-                read[node.cluster] = self._read(self._path, self.view, node.cluster)
+                read[node.cluster] = self._continued(node.cluster, rank) or self._read(
+                    self._path, self.view, node.cluster
+                )
             restored, log = read[node.cluster]
             state = State(restored.entities, restored.replay).copy()
             if node.role == "coordinator":
@@ -89,6 +96,33 @@ class Hosted:
                     self.view, node.node, secret, state, log, replica_bytes=self._replica_bytes
                 )
         return nodes
+
+    def _continued(self, cluster: int, rank: int) -> tuple[Restored, Log] | None:
+        """The state of a cluster from this rank's nodes of the view before, as far as they knew it, and the ledger's newest rounds.
+
+        What a coordinator answers replays by (``ids``) only coordinators keep.
+        """
+        before, leads = self._before, self.view.coordinators[cluster].rank == rank
+        if before is None or before.view.shards != self.view.shards or (leads and cluster not in before.ids):
+            return None
+        if before.view.parameters.replay_width != self.view.parameters.replay_width:
+            return None
+        nodes = [n for n in before.nodes.values() if before.view.nodes[n.node].cluster == cluster]
+        newest = max(nodes, key=_rounds_of, default=None)
+        if newest is None:
+            return None
+        state = newest.state.copy()
+        ids = before.ids[cluster].copy() if leads else kernels.EntityTable()
+        kept = Restored(state.table, state.replay, ids)
+        if isinstance(newest, Coordinator):
+            kept.commit, tip = newest.rounds.log.commit, tip_of(newest.rounds.log)
+        else:
+            kept.commit, tip = newest.commit, newest.tip
+        kept.block_total, kept.head, kept.frontier = tip.block_total, tip.head, tip.frontier.copy()
+        found = continue_state(self._path, self.view, cluster, kept, before.view.view)
+        if found is not None:
+            self.kept.add(cluster)
+        return found
 
     def known(self, cluster: int, ids: np.ndarray) -> np.ndarray:
         """What the ledger says of ids: 0 nothing, 1 committed, 0x100 + reason rejected."""
@@ -121,3 +155,13 @@ class Hosted:
             rounds: Sequence[Any] = ledger.rounds[-COMMITS_KEPT:]
             commits = (ZERO_HASH, *(r.hash for r in rounds))
         return LedgerRead(asked.token, State(restored.entities, restored.replay), windows, last, commits)
+
+
+def _rounds_of(node: Actor) -> int:
+    """How far a node has come in its view."""
+    return node.rounds.log.round if isinstance(node, Coordinator) else node.round
+
+
+def reached(hosted: Hosted) -> tuple[int, int]:
+    """(view, rounds) that the nodes of a rank have seen committed; the storage validator applies none."""
+    return hosted.view.view, max((_rounds_of(n) for n in hosted.nodes.values()), default=0)

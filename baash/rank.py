@@ -1,6 +1,7 @@
-"""What one rank does in a run: meet the others, make its nodes, turn the loop.
+"""What one rank does in a run: meet the others, make its nodes of each view, turn the loop.
 
-The leading coordinator's rank is the one that speaks for the run. How it ends is in ``conclusion.py``.
+How it goes from view to view is ``succession.py``'s. The leading coordinator's rank is the one that speaks for the run; how it ends is
+in ``conclusion.py``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 from baash import conclusion
-from baash.errors import BaashError, StorageError
+from baash.errors import BaashError, LedgerError, NotYet, StorageError
+from baash.forming import ThreadForming
 from baash.hosted import Hosted
 from baash.intake import TURNS, Intake
 from baash.keys import PrivateKey
+from baash.ledger import keyring
 from baash.ledger import writer as writers
 from baash.ledger.fetch import Fetcher
 from baash.ledger.folder import Folder, WriterLock
@@ -27,12 +29,16 @@ from baash.local import LocalTransport
 from baash.options import RunOptions
 from baash.protocol import view as views
 from baash.protocol import view_record
+from baash.protocol.changes import Succeed
+from baash.protocol.membership import State
 from baash.protocol.plan import Log
-from baash.protocol.view import Host, View
-from baash.service import Actor, Progress, Service
-from baash.session import Opened, open_view
+from baash.protocol.view import Host, Predecessor, View
+from baash.service import Progress, Service, steady_clock
+from baash.session import Opened, begin_view, open_view, run_of, started_by
 from baash.sources import Source
 from baash.store import Store
+from baash.succession import Post, Seat, Succession, clusters_left
+from baash.succession import World as Given
 from baash.trace.recorder import Recorder
 
 Sources = Callable[[], list[Source]]
@@ -76,7 +82,7 @@ def _world_size() -> int:
     return 1
 
 
-def agree(meeting: Meeting, options: RunOptions, sources: Sources) -> tuple[View, Opened | None]:
+def agree(meeting: Meeting, options: RunOptions, sources: Sources) -> tuple[View, Opened | None, bytes]:
     """The view of this run: made by rank 0, learned by the others. Raises what rank 0 failed with, on all."""
     if meeting.transport.rank == 0:
         try:
@@ -102,11 +108,11 @@ def agree(meeting: Meeting, options: RunOptions, sources: Sources) -> tuple[View
             raise error from None
         if meeting.world is not None:
             meeting.world.broadcast_all(b"V" + opened.text, timeout_s=READING_S)
-        return opened.view, opened
+        return opened.view, opened, opened.text
     text = meeting.world.broadcast_all(None, timeout_s=READING_S)
     if text[:1] == b"E":
         raise _SaidByRank0
-    return view_record.decode(text[1:])[0], None
+    return view_record.decode(text[1:])[0], None, text[1:]
 
 
 class _SaidByRank0(Exception):
@@ -129,19 +135,19 @@ def run(
     started = time.monotonic()
     meeting = meet(options, alone=alone)
     try:
-        view, opened = agree(meeting, options, sources)
+        view, opened, text = agree(meeting, options, sources)
     except _SaidByRank0:
         return meeting.transport
     except BaashError as error:
         progress("status", {"exit_code": error.exit_code, "error": str(error)})
         return meeting.transport
-    rank = Rank(options, sources, meeting, view, opened, progress, drain_requested)
+    rank = Rank(options, sources, meeting, view, opened, text, progress, drain_requested)
     rank.run(started)
     return meeting.transport
 
 
 class Rank:
-    """The nodes of one rank and what they share: the store, the intake, what is known of ids."""
+    """The life of one rank, and what outlives its views: the lock, the reads, its place in the ledger at the start."""
 
     def __init__(
         self,
@@ -150,90 +156,144 @@ class Rank:
         meeting: Meeting,
         view: View,
         opened: Opened | None,
+        text: bytes,
         progress: Progress,
         drain: Callable[[], bool],
     ) -> None:
         self.options, self.sources, self.meeting = options, sources, meeting
-        self.view, self.opened = view, opened
+        self.opened = opened
         self.transport, self.progress = meeting.transport, progress
-        self.leads = view.coordinators[0].rank == self.transport.rank
         self.lock: WriterLock | None = opened.lock if opened else None  # held as long as this rank lives
         self.start: Log | None = None
-        self.nodes: dict[int, Actor] = {}
+        self._first = view
+        self._folder = Folder(options.ledger)
+        self._run, self._clock = run_of(meeting.hosts), steady_clock()
         self._drain = drain
         self._secrets = {k.public: k for k in meeting.secrets}
+        self._communicator: Any = None
+        self._fetcher = Fetcher(options.ledger)
+        self._recorder = self._make_recorder()
+        given = Given(self._folder, self._run, self._sit, self._form, self._clock, self._note)
+        post = Post(self.transport, meeting.hosts)
+        self.life = Succession(post, meeting.hosts, meeting.secrets, view, text, given)
 
     def run(self, started: float) -> None:
-        communicator = self._communicator()
-        service: Service | None = None
-        store: Store | None = None
         failure: BaashError | None = None
         begun = time.monotonic()
-        recorder = self._recorder()
         try:
-            hosted = Hosted(
-                self.options.ledger,
-                self.view,
-                self.transport.rank,
-                recorder.keys(self._secrets) if recorder else self._secrets,
-                self.options.limits(),
-                replica_bytes=self.options.replica_bytes,
-            )
-            if recorder:
-                recorder.begin(self.view, self.options.limits(), self.options.replica_bytes)
-            self.nodes = nodes = hosted.nodes
-            self.start = hosted.start
-            mine = hosted.coordinators
-            if mine:
-                folder = Folder(self.options.ledger)
-                self.lock = self.opened.lock if self.opened else folder.join_lock()
-                kind = cast(writers.Kind, self.options.writer)
-                writer = writers.open_writer(kind, folder, self.view, communicator)
-                store = Store(folder, self.view.view, writer, self._together if communicator else nullcontext)
-            turns = TURNS if self.options.take_turns else 1
-            intake = Intake(self.view, [c.cluster for c in mine], self.sources(), turns) if mine else None
-            fetcher = Fetcher(self.options.ledger)
-            service = Service(
-                self.transport,
-                self.view,
-                nodes,
-                store=store,
-                intake=intake,
-                read_shared=hosted.read_shared,
-                answer_reads=lambda c, asked: fetcher.answer(c.state.table, c.replica, asked.entities),
-                known=hosted.known,
-                learned=hosted.learned,
-                drain_requested=self._drain,
-                progress=self.progress if self.leads else lambda event, fields: None,
-                recorder=recorder,
-            )
+            self._communicator = self._split_all()
+            self.life.step()  # makes the nodes
             begun = time.monotonic()
-            service.run()
+            self._turn()
         except BaashError as error:
             failure = error
         finally:
-            if recorder:
-                recorder.close(str(failure or sys.exc_info()[1] or ""))
-        self._end(service, store, failure, time.monotonic() - begun, begun - started)
+            if self._recorder is not None:
+                self._recorder.close(str(failure or sys.exc_info()[1] or ""))
+        self._end(failure, time.monotonic() - begun, begun - started)
 
-    def _recorder(self) -> Recorder | None:
+    def _turn(self) -> None:
+        """The loop, over all views."""
+        while not self.life.over:
+            if not self.life.step():
+                busy, writing = self.life.waiting
+                self.transport.wait(0.0005 if writing else 0.005, busy and not writing)
+            if self.options.writer == "mpio" and self.life.membership.state is State.LEFT:
+                raise NotYet(
+                    f"{self.life.membership.known.change.why}; with --writer mpio there is no view change inside a run yet "
+                    "(docs/limits.md): everything acknowledged is in the ledger, run again to continue it"
+                )
+
+    def _note(self, event: str, fields: dict[str, Any]) -> None:
+        """What happens to views is told by the rank that leads, or would."""
+        if self.life.leads or self.life.membership.known.change.steward == self.transport.rank:
+            self.progress(event, fields)
+
+    def _make_recorder(self) -> Recorder | None:
         options = self.options
         if options.trace is None:
             return None
-        note = partial(self._note, "trace")
+
+        def note(text: str) -> None:
+            self.progress("note", {"note": "trace", "text": text})
+
         rank, most = self.transport.rank, options.trace_bytes
         return Recorder(options.trace, rank, options.ledger, note, most_bytes=most, own_thread=True)
 
-    def _note(self, kind: str, text: str) -> None:
-        self.progress("note", {"note": kind, "text": text})
+    # -- a view -----------------------------------------------------------------------------------------------------
 
-    # -- the start --------------------------------------------------------------------------------------------------
+    def _sit(self, view: View, before: Hosted | None) -> Seat:
+        """This rank's nodes of a view."""
+        options, recorder = self.options, self._recorder
+        hosted = Hosted(
+            options.ledger,
+            view,
+            self.transport.rank,
+            recorder.keys(self._secrets) if recorder else self._secrets,
+            options.limits(),
+            replica_bytes=options.replica_bytes,
+            before=before,
+        )
+        if recorder:
+            recorder.begin(view, options.limits(), options.replica_bytes)
+        self.start = self.start or hosted.start
+        mine = hosted.coordinators
+        store = None
+        if mine:
+            self.lock = self.lock or self._folder.join_lock()
+            kind = cast(writers.Kind, options.writer)
+            writer = writers.open_writer(kind, self._folder, view, self._communicator)
+            store = Store(self._folder, view.view, writer, self._together if self._communicator else nullcontext)
+        leads = view.coordinators[0].rank == self.transport.rank
+        turns = TURNS if options.take_turns else 1
+        service = Service(
+            self.life.post,
+            view,
+            hosted.nodes,
+            store=store,
+            intake=Intake(view, [c.cluster for c in mine], self.sources(), turns) if mine else None,
+            read_shared=hosted.read_shared,
+            answer_reads=lambda c, asked: self._fetcher.answer(c.state.table, c.replica, asked.entities),
+            known=hosted.known,
+            learned=hosted.learned,
+            drain_requested=self._drain,
+            progress=self.progress if leads else lambda event, fields: None,
+            clock=self._clock,
+            recorder=recorder,
+        )
+        return Seat(view, hosted, service, store)
 
-    def _communicator(self) -> Any:
+    def _form(self, wanted: Succeed, left: View) -> ThreadForming:
+        """The next view, with as many clusters as the first had, or as there can be."""
+        parameters = self.options.parameters()
+        nodes = sum(len(h.keys) for h in wanted.hosts)
+        steps = begin_view(
+            self._folder,
+            self._key,
+            wanted.hosts,
+            clusters_left(nodes, parameters, len(self._first.coordinators)),
+            parameters,
+            self.options.seed,
+            time.time_ns,
+            {**started_by(), "run": self._run, **wanted.said},
+            left=left.view,
+        )
+        return ThreadForming(steps)
+
+    def _key(self, predecessor: Predecessor | None) -> PrivateKey | None:
+        """The ledger's key, if it is here; else the nodes vouch."""
+        try:
+            return keyring.load(self._first.ledger)
+        except LedgerError:
+            return None
+
+    # -- mpio -------------------------------------------------------------------------------------------------------
+
+    def _split_all(self) -> Any:
         """Of the ranks that lead clusters, for the ``mpio`` writer; every rank calls this."""
         if self.options.writer != "mpio" or self.meeting.world is None:
             return None
-        return self.meeting.world.split_all(any(c.rank == self.transport.rank for c in self.view.coordinators))
+        return self.meeting.world.split_all(any(c.rank == self.transport.rank for c in self._first.coordinators))
 
     def _together(self) -> AbstractContextManager[None]:
         """A time limit round what the leading ranks do together inside MPI, where nothing else can end a wait."""
@@ -244,19 +304,18 @@ class Rank:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def _end(
-        self, service: Service | None, store: Store | None, failure: BaashError | None, elapsed: float, startup: float
-    ) -> None:
+    def _end(self, failure: BaashError | None, elapsed: float, startup: float) -> None:
+        store = next((s.store for s in reversed(self.life.seats) if isinstance(s.store, Store)), None)
         ended = conclusion.Ended(
             options=self.options,
-            view=self.view,
+            life=self.life,
+            first=self._first,
             transport=self.transport,
             world=self.meeting.world,
             progress=self.progress,
             secrets=self._secrets,
             lock=self.lock,
             start=self.start,
-            service=service,
             store=store,
             notes=self.opened.notes if self.opened else [],
             failure=failure,

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import baash
 from baash import kernels
@@ -66,8 +69,10 @@ def build(
     options: RunOptions,
     view: View,
     service: Service | None,
+    tally: Tally,
     counts: Mapping[str, Any],
     *,
+    lost: list[int],
     failure: BaashError | None,
     elapsed_s: float,
     startup_s: float,
@@ -79,7 +84,6 @@ def build(
     notes: list[str],
 ) -> dict[str, Any]:
     """The report; ``service`` is None when the run failed before its loop began."""
-    tally = service.final_tally if service else Tally()
     log = (log_of(service) if service else None) or start
     committed = tally.committed
     interrupted = bool(service and service.interrupted)
@@ -132,7 +136,8 @@ def build(
         "retries": tally.retries,
         "storage_decisions": tally.appeals,
         "lost_windows": tally.lost_windows,
-        "lost_nodes": sorted(set(service.lost_nodes)) if service else [],
+        "lost_nodes": lost,
+        "changes": [],
         "remarks": dict(sorted(tally.reports.items())),
         "notes": notes,
         "head": log.head.hex() if log else None,
@@ -145,23 +150,72 @@ def build(
     }
 
 
-def fill_from_ledger(fields: dict[str, Any], folder: Path, view: View) -> None:
-    """Into a report by a rank that did not lead: what this view committed, as the ledger says. Raises LedgerError."""
+def fill_from_ledger(fields: dict[str, Any], folder: Path, first: View) -> None:
+    """Into a report by a rank that did not lead: what this run committed from its ``first`` view on, as the ledger says. Raises
+    LedgerError."""
+    _committed_since(fields, folder, first)
+    fields["transactions"].update(offered=None, duplicates=None)
+    fields["notes"].append("the leading rank died: what was committed is read from the ledger, its own counts are lost")
+
+
+def over_views(fields: dict[str, Any], folder: Path, first: View, ranks: int) -> None:
+    """Into the report of a run that went through several views: ranks that died took their counts along, the ledger has them. Raises
+    LedgerError."""
+    _committed_since(fields, folder, first)
+    done = fields["transactions"]
+    if not fields["interrupted"]:  # all that was offered is decided, and what earlier views decided is no duplicate
+        done["duplicates"] = max(0, done["offered"] - done["committed"] - sum(done["rejected"].values()))
     with Ledger(folder) as ledger:
-        mine = [r for r in ledger.rounds if r.view.view == view.view]
+        fields["changes"] = _changes(ledger, first, ranks)
+
+
+def _committed_since(fields: dict[str, Any], folder: Path, first: View) -> None:
+    with Ledger(folder) as ledger:
+        mine = [r for r in ledger.rounds if r.view.view >= first.view]
         before = ledger.rounds[len(ledger.rounds) - len(mine) - 1].record if len(mine) < len(ledger.rounds) else None
         blocks, transactions = ledger.block_total, ledger.transaction_total
         committed = transactions - (int(before["transaction_total"]) if before is not None else 0)
-        fields["transactions"].update(offered=None, committed=committed, duplicates=None)
+        rejected: Counter[int] = Counter()
+        for one in mine:
+            rejected.update(one.rejections()["reason"].tolist())
+        fields["transactions"].update(
+            committed=committed, rejected={Reason(r).name.lower(): n for r, n in sorted(rejected.items())}
+        )
         fields.update(
             blocks=blocks - (int(before["block_total"]) if before is not None else 0),
             rounds=len(mine),
+            committed_bytes=sum(int(r.headers()["bytes"].sum(dtype=np.uint64)) for r in mine),
             block_total=blocks,
             transaction_total=transactions,
             head=ledger.head.hex() if blocks else None,
             transactions_per_second=round(committed / fields["elapsed_s"], 1) if fields["elapsed_s"] else 0.0,
         )
-    fields["notes"].append("the leading rank died: what was committed is read from the ledger, its own counts are lost")
+
+
+def _changes(ledger: Ledger, first: View, ranks: int) -> list[dict[str, Any]]:
+    """The views behind the first: number, why each began, ranks that are in none of its nodes, and how long nothing was committed."""
+    found: list[dict[str, Any]] = []
+    last: int | None = None
+    at: dict[int, list[int]] = {}
+    for one in ledger.rounds:
+        at.setdefault(one.view.view, []).append(int(one.record["time_ns"]))
+    for epoch in ledger.epochs:
+        view = epoch.view
+        if view.view < first.view:
+            continue
+        times = at.get(view.view, [])
+        if view.view > first.view:
+            pause = round((times[0] - last) / 1e6, 3) if times and last is not None else None
+            found.append(
+                {
+                    "view": view.view,
+                    "why": str(view.started_by.get("why") or ""),
+                    "left_out": sorted(set(range(ranks)) - {n.rank for n in view.nodes}),
+                    "pause_ms": pause,
+                }
+            )
+        last = times[-1] if times else last
+    return found
 
 
 def write(path: Path, fields: Mapping[str, Any]) -> None:

@@ -51,7 +51,6 @@ from baash.trace.recorder import Recorder
 Actor = Coordinator | Validator
 TICK_NS = 20_000_000
 PROGRESS_NS = 200_000_000
-MAIL_BYTES = 4 << 20  # of a rank's words at the end; its counts have some ten bytes a node
 
 
 class Transport(Protocol):
@@ -154,9 +153,8 @@ class Service:
         self.tally = Tally()
         self.interrupted = False
         self.lost_nodes: list[int] = []
-        self.mail_tag = len(view.nodes)  # what ranks, not nodes, say to each other at the end
-        self.mail: list[tuple[int, np.ndarray]] = []
-        self._transport, self._view, self.nodes = transport, view, dict(nodes)
+        self.suspicion: Suspect | None = None  # why the nodes here cannot go on in this view
+        self._transport, self.view, self.nodes = transport, view, dict(nodes)
         self._store, self._intake = store, intake
         self._read_shared, self._answer_reads = read_shared, answer_reads
         self._known = known
@@ -175,22 +173,24 @@ class Service:
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Until every node here has stopped. Raises the BaashError a node fails with."""
-        while self._running:
-            if not self.step() and self._running:
-                busy = any(c.busy for c in self._coordinators.values())
-                writing = self._store is not None and self._store.pending
-                self._transport.wait(0.0005 if writing else 0.005, busy and not writing)
-
     @property
     def running(self) -> bool:
         return bool(self._running)
 
+    @property
+    def waiting(self) -> tuple[bool, bool]:
+        """(busy, writing): what the loop waits for when a step had nothing to do."""
+        writing = self._store is not None and bool(self._store.pending)
+        return any(c.busy for c in self._coordinators.values()), writing
+
+    def stop(self) -> None:
+        """Nothing more is heard, said or answered by the nodes here, whatever is on its way."""
+        self._running.clear()
+
     def step(self) -> bool:
-        """Once round the loop, without waiting; False when there was nothing to do. The simulator turns it by its clock."""
+        """Once round the loop, without waiting; False when there was nothing to do. Raises the BaashError a node fails with."""
         moved = self._receive()
-        moved |= self._collect()
+        moved |= self._collect() if self._running else False
         moved |= self._feed()
         moved |= self._deliver()
         self._tick()
@@ -214,19 +214,10 @@ class Service:
 
     def _sort(self, arrived: Sequence[tuple[int, int, np.ndarray]]) -> None:
         for source, tag, data in arrived:
-            if tag == self.mail_tag:
-                self.keep_mail(source, data)
-            elif tag in self.nodes and self._is_from(source, data):
+            if tag in self.nodes and self._is_from(source, data):
                 self._ready.append((tag, MessageReceived(data)))
             else:
                 self.tally.reports["bad_message"] += 1
-
-    def keep_mail(self, source: int, data: np.ndarray) -> None:
-        """What a rank has to say at the end: one thing, of some size."""
-        if data.nbytes <= MAIL_BYTES and all(source != s for s, _ in self.mail):
-            self.mail.append((source, data))
-        else:
-            self.tally.reports["bad_message"] += 1
 
     def _is_from(self, source: int, data: np.ndarray) -> bool:
         """Whether the sender a message names lives on the rank it came from."""
@@ -332,8 +323,10 @@ class Service:
                         self._progress("note", {"note": kind, "text": text})
                 case Fail(error, text):
                     raise getattr(errors, error)(text)
-                case Suspect(_, text):
-                    raise errors.NotYet(text)
+                case Suspect():
+                    self.suspicion = self.suspicion or effect
+                    self.stop()
+                    return
                 case Stop():
                     self._running.discard(node)
 
@@ -357,7 +350,7 @@ class Service:
         tally.latency += buckets(self._now() - reply.arrived_ns)
         reasons, counts = np.unique(reply.rejections["reason"], return_counts=True)
         tally.rejected.update(dict(zip(reasons.tolist(), counts.tolist(), strict=True)))
-        cluster = self._view.nodes[node].cluster
+        cluster = self.view.nodes[node].cluster
         assert cluster is not None, "only a coordinator replies"
         self._learned(cluster, reply)
 

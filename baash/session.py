@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from baash.errors import KeyNotFound, LedgerDamaged, LedgerFenced
 from baash.ledger import keyring, probe
 from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.reader import Ledger
-from baash.ledger.restore import Restored, restore
+from baash.ledger.restore import Restored, catch_up, restore
 from baash.protocol import view as views
 from baash.protocol.plan import Log
 from baash.protocol.view import Host, Parameters, Predecessor, View
@@ -83,7 +83,8 @@ def open_view(
                 return key
             return keyring.generate() if predecessor is None else _key_of(folder)  # somebody has made the ledger since
 
-        steps = begin_view(folder, key_for, hosts, clusters, parameters, seed, time.time_ns, started_by())
+        info = {**started_by(), "run": run_of(hosts)}
+        steps = begin_view(folder, key_for, hosts, clusters, parameters, seed, time.time_ns, info)
         while True:
             try:
                 next(steps)
@@ -97,9 +98,17 @@ def open_view(
     return Opened(folder, view, view.encode(signatures), lock, notes)
 
 
+def run_of(hosts: Sequence[Host]) -> str:
+    """What tells this job from all others: a claim and a view record say it as ``run``."""
+    return hashlib.sha256(b"".join(k for h in hosts for k in (*h.keys, h.storage))).hexdigest()[:32]
+
+
+Steps = Generator[tuple[View, View] | None, Mapping[str, bytes] | None, tuple[View, dict[str, bytes]]]
+
+
 def begin_view(
     folder: Folder,
-    key_for: Callable[[Predecessor | None], keys.PrivateKey],
+    key_for: Callable[[Predecessor | None], keys.PrivateKey | None],
     hosts: Sequence[Host],
     clusters: int,
     parameters: Parameters,
@@ -107,14 +116,22 @@ def begin_view(
     clock: Callable[[], int],
     info: dict[str, Any],
     flush: Flush | None = None,
-) -> Generator[None, None, tuple[View, dict[str, bytes]]]:
+    left: int | None = None,
+) -> Steps:
     """Claim, cut, form, publish, in this order: what fencing rests on (``ledger/folder.py``).
 
     Pauses between the steps, where anybody may come between; the simulator sees to it that somebody does. ``key_for``: the
-    ledger's key, by the predecessor. LedgerFenced if somebody who claimed later has published already.
+    ledger's key, by the predecessor; None: then (view, the view before it) is given at each pause until the nodes' signatures
+    are sent in. ``left``: the view of this job that ended; LedgerFenced if another job has claimed one since, or this one has
+    published one, and then nothing is claimed. LedgerFenced too if somebody who claimed later has published already.
     """
+    if left is not None:
+        check_rivals(folder, left, info["run"])
+        newest = folder.views()[-1]
+        if newest > left:
+            raise LedgerFenced(f"view {newest} of {folder.path} is there already, and this rank has not heard of it")
     number = folder.claim_next({**info, "time_ns": clock()})
-    yield
+    yield None
     predecessor = cut(folder, flush)
     if predecessor is not None and predecessor.view > number:
         raise LedgerFenced(
@@ -122,10 +139,12 @@ def begin_view(
             "see who writes there with: baash info"
         )
     key = key_for(predecessor)
-    yield
+    yield None
+    before = None if predecessor is None else folder.read_view(predecessor.view)[0]
+    assert key is not None or before is not None, "the first view is made with the ledger's key"
     view = views.form(
         view=number,
-        ledger=key.public,
+        ledger=before.ledger if before is not None else key.public if key is not None else b"",
         predecessor=predecessor,
         hosts=hosts,
         clusters=clusters,
@@ -134,9 +153,22 @@ def begin_view(
         time_ns=clock(),
         started_by=info,
     )
-    signatures = {"ledger": view.sign(key)}
+    signatures: dict[str, bytes] = {} if key is None else {"ledger": view.sign(key)}
+    while not signatures and before is not None:
+        signatures = dict((yield view, before) or {})
     folder.publish(view, signatures)
     return view, signatures
+
+
+def check_rivals(folder: Folder, left: int, run: str) -> None:
+    """LedgerFenced if another job has claimed a view after ``left``: a job that is fenced stops, and never claims."""
+    for number in reversed(folder.claims()):
+        said = folder.claim_info(number)
+        if number > left and said and said.get("run") != run:
+            raise LedgerFenced(
+                f"view {number} of {folder.path} has been claimed by another job: this one stops, what it had committed before is in "
+                "the ledger; see who writes there with: baash info"
+            )
 
 
 def _refuse_orphans(folder: Folder) -> None:
@@ -190,13 +222,25 @@ def _last_record(folder: Folder, flush: Flush | None) -> tuple[int, bytes | None
 
 
 def read_state(path: str | Path, view: View, cluster: int | None) -> tuple[Restored, Log]:
-    """What a node of ``cluster`` (None: of none, the whole) starts ``view`` with: the ledger up to the predecessor's cut."""
+    """What a node of ``cluster`` (None: of none, the whole) starts ``view`` with: the ledger up to the predecessor's cut, also
+    when others have begun to commit in ``view`` meanwhile."""
     shards = None if cluster is None else view.cluster_of_shard == np.uint32(cluster)
     with Ledger(path, scan=True) as ledger:
-        restored = restore(ledger, shards, view.parameters.replay_width)
+        restored = restore(ledger, shards, view.parameters.replay_width, until=view.view)
     if restored.commit != _cut_hash(view, restored):
         raise LedgerFenced(f"{path} went on while view {view.view} was made: somebody else writes there; run again")
     return restored, restored.log(len(view.coordinators))
+
+
+def continue_state(
+    path: str | Path, view: View, cluster: int, kept: Restored, since: int
+) -> tuple[Restored, Log] | None:
+    """The same, from what a node of that cluster held in memory in view ``since``; None: that is not of this history."""
+    shards = view.cluster_of_shard == np.uint32(cluster)
+    with Ledger(path, scan=True) as ledger:
+        if not catch_up(ledger, kept, since, view.view, shards) or kept.commit != _cut_hash(view, kept):
+            return None
+    return kept, kept.log(len(view.coordinators))
 
 
 def _cut_hash(view: View, restored: Restored) -> bytes:

@@ -139,6 +139,7 @@ class Store:
         self._tasks: queue.SimpleQueue[tuple[int, Persist] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
         self._pending = 0
+        self._abandoned = False
         self._bug: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._inline = writer.name == "mpio"
@@ -189,8 +190,24 @@ class Store:
         else:
             self._work.writer.release()
 
+    def abandon(self) -> None:
+        """The view is left: what is being written may end, nothing more is begun, and nobody waits for it."""
+        self._abandoned = True
+        self._waiting.clear()
+        if self._thread is None:
+            self._work.writer.release()
+        else:
+            self._tasks.put(None)
+
     def _run(self) -> None:
+        self._write_all()
+        if self._abandoned:
+            self._work.writer.release()
+
+    def _write_all(self) -> None:
         while (item := self._tasks.get()) is not None:
+            if self._abandoned:
+                continue
             try:
                 self._done.put(finish(self._work.steps(*item)))
             except BaseException as error:  # a bug, or no memory: the loop's thread ends the process with it

@@ -42,6 +42,7 @@ from baash.records import COMMIT_RECORD, FORMAT_VERSION, Tag, slot_bytes
 LOCK_NAME = "baash.lock"
 CHECKPOINT_NAME = "checkpoint"
 VIEW_BYTES_MAX = 1 << 30
+CLAIM_BYTES_MAX = 1 << 16
 _VIEW_NUMBER, _SEGMENT_NUMBER = "([0-9]{6}|[1-9][0-9]{6,9})", "([0-9]{4}|[1-9][0-9]{4,9})"
 _CLAIM = re.compile(f"claim-{_VIEW_NUMBER}")
 _VIEW = re.compile(f"view-{_VIEW_NUMBER}")
@@ -118,6 +119,14 @@ class Folder:
     def claims(self) -> list[int]:
         """Numbers of all claims, ascending."""
         return self._numbers(_CLAIM)
+
+    def claim_info(self, number: int) -> dict[str, Any]:
+        """What its claimer said of itself; nothing, if that cannot be read."""
+        try:
+            found = orjson.loads(read_regular(self.path / f"claim-{number:06d}", CLAIM_BYTES_MAX))
+        except (OSError, FileDamaged, orjson.JSONDecodeError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     # --- views
 

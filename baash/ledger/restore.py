@@ -61,29 +61,67 @@ def restore(
     replay_width: int | None = None,
     progress: Progress | None = None,
     rounds: Iterable[Round] | None = None,
+    until: int | None = None,
 ) -> Restored:
     """Read a ledger to its head. LedgerDamaged names the first thing that is not as it was committed.
 
     ``shards`` (bool, 4,096): take over entities, ids and decided numbers of these alone, as the node of one cluster does;
-    otherwise one cluster's high numbers would make another's, which lag behind, too old. ``rounds``: the ledger's first ones, to see
-    it as it was; all of them unless told.
+    otherwise one cluster's high numbers would make another's, which lag behind, too old. ``until``: a view that has begun, of which
+    nothing counts yet. ``rounds``: the ledger's first ones, to see it as it was; all of them unless told.
     """
     view = ledger.view
     width = replay_width or (view.parameters.replay_width if view else REPLAY_WIDTH)
     state = Restored(kernels.EntityTable(), kernels.ReplayTable(width), kernels.EntityTable())
     state.newest_view = view.view if view else None
     for round in ledger.rounds if rounds is None else rounds:
-        found = blocks.read(round)
-        for fault in (*found.faults, *blocks.follows(found, state.head)):
-            raise _damaged(ledger, round, round.first_block + fault.block, fault.what)
-        first = state.transaction_total
-        _extend_log(ledger, round, state, found)
-        _take_transactions(ledger, round, state, found, first, shards)
-        _take_rejections(ledger, round, state, shards)
-        state.commit, state.slot, state.slot_view = round.hash, round.raw.tobytes(), round.view.view
+        if until is not None and round.view.view >= until:
+            break
+        _take_round(ledger, round, state, shards)
         if progress is not None:
             progress(state.transaction_total, ledger.transaction_total)
     return state
+
+
+def catch_up(ledger: Ledger, state: Restored, since: int, until: int, shards: np.ndarray | None = None) -> bool:
+    """Bring a node's state to where view ``until`` began. False, and nothing is changed: its newest commit record is not here.
+
+    ``state`` is as of ``state.commit``, which the node applied in view ``since`` or began that view with; entities, replay, ids,
+    frontier, head and number of blocks count. Nodes do not learn of rejections while they run: those are taken from the ledger.
+    """
+    rounds = ledger.rounds
+    end = len(rounds)
+    while end and rounds[end - 1].view.view >= until:
+        end -= 1
+    at = end - 1
+    while at >= 0 and rounds[at].hash != state.commit and rounds[at].view.view >= since:
+        at -= 1
+    if (rounds[at].hash if at >= 0 else ZERO_HASH) != state.commit:
+        return False
+    state.newest_view = ledger.view.view if ledger.view else None
+    if at >= 0:
+        last = rounds[at]
+        state.transaction_total, state.rejection_total = (
+            int(last.record[name]) for name in ("transaction_total", "rejection_total")
+        )
+        state.slot, state.slot_view = last.raw.tobytes(), last.view.view
+    first = at
+    while first >= 0 and rounds[first].view.view >= since:
+        _take_rejections(ledger, rounds[first], state, shards)
+        first -= 1
+    for round in rounds[at + 1 : end]:
+        _take_round(ledger, round, state, shards)
+    return True
+
+
+def _take_round(ledger: Ledger, round: Round, state: Restored, shards: np.ndarray | None) -> None:
+    found = blocks.read(round)
+    for fault in (*found.faults, *blocks.follows(found, state.head)):
+        raise _damaged(ledger, round, round.first_block + fault.block, fault.what)
+    first = state.transaction_total
+    _extend_log(ledger, round, state, found)
+    _take_transactions(ledger, round, state, found, first, shards)
+    _take_rejections(ledger, round, state, shards)
+    state.commit, state.slot, state.slot_view = round.hash, round.raw.tobytes(), round.view.view
 
 
 def blind(info: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ committed), and its own copy of the cluster's state, on which it checks everythi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from baash import keys
@@ -212,6 +214,8 @@ class Coordinator:
             if len(bad):
                 self.queues.reject(lot.batch, bad, reasons[bad])
             lot = lot.select(reasons == 0)
+            left = np.cumsum(reasons == 0, dtype=np.uint64) - np.uint64(1)  # where what is left lies now
+            delta = replace(delta, last=left[delta.last.astype(np.int64)])
         return lot, delta
 
     def _offer(self, now_ns: int) -> list[Effect]:

@@ -177,10 +177,11 @@ class Fail:
 
 @dataclass(frozen=True)
 class Suspect:
-    """This view cannot go on with these nodes: they are dead, hang, or lie. Their ranks are to be left out of the next."""
+    """This view cannot go on with these nodes: they are dead, hang, or lie. Ranks that are ``lying`` are left out for good."""
 
     nodes: frozenset[int]
     text: str
+    lying: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,14 @@ class Kind(IntEnum):
     ABORT = 8  # round, 0; reason
     CLOSE = 9  # 0, 0
 
+    # between ranks, about views (``membership.py``): the sender is a rank, the view the newest one it knows
+    JOIN = 32  # 1 planned, 0; ranks it suspects, ranks it says are lying (u4), why it left
+    CALL = 33  # 1 planned, 0; why
+    VIEW = 34  # 0, 0; a published record
+    VOUCH = 35  # 0, 0; a record's body, of the view that is to be
+    VOUCHED = 36  # 0, 0; keys and signatures, in turn
+    OVER = 37  # 0 all is decided, 1 this job cannot go on, 0; the record of the view it ended in
+
 
 SECTIONS: dict[Kind, int | None] = {  # None: any number from 1
     Kind.WINDOW: 7,
@@ -55,6 +63,12 @@ SECTIONS: dict[Kind, int | None] = {  # None: any number from 1
     Kind.COMMITTED: 7,
     Kind.ABORT: 1,
     Kind.CLOSE: 0,
+    Kind.JOIN: 3,
+    Kind.CALL: 1,
+    Kind.VIEW: 1,
+    Kind.VOUCH: 1,
+    Kind.VOUCHED: 1,
+    Kind.OVER: 1,
 }
 
 

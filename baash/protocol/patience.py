@@ -92,13 +92,10 @@ class Waits:
         return late
 
 
-def suspect(view: View, nodes: frozenset[int], what: str) -> list[Effect]:
+def suspect(view: View, nodes: frozenset[int], what: str, *, lying: bool = False) -> list[Effect]:
     """The suspicion that ``nodes`` did ``what``, in words that name them."""
-    text = (
-        f"{' and '.join(name(view, n) for n in sorted(nodes))} {what}; a view change inside the job is not there yet "
-        "(docs/limits.md): everything acknowledged is in the ledger, run again to continue it"
-    )
-    return [Report("suspected", text), Suspect(nodes, text)]
+    text = f"{' and '.join(name(view, n) for n in sorted(nodes))} {what}"
+    return [Report("suspected", text), Suspect(nodes, text, lying)]
 
 
 def name(view: View, number: int) -> str:

@@ -174,7 +174,7 @@ class Rounds:
         try:
             return self._take(message, now_ns)
         except PeerError as error:
-            return self._trouble.suspect({message.sender}, f"said what no honest one says: {error}")
+            return self._trouble.suspect({message.sender}, f"said what no honest one says: {error}", lying=True)
 
     def _is_old(self, message: Message) -> bool:
         """What came late or twice accuses nobody."""
@@ -233,7 +233,8 @@ class Rounds:
             if wrong:
                 text = f"round {message.a}: node {self.node} refuses what cluster {part.cluster} brings: {wrong}"
                 what = f"proposed round {message.a} with what it had to refuse: of cluster {part.cluster}, {wrong}"
-                return [self._ready_message(message.b, reason=text), *self._trouble.suspect({self.leader}, what)]
+                blamed = self._trouble.suspect({self.leader}, what, lying=True)
+                return [self._ready_message(message.b, reason=text), *blamed]
             if part.cluster == self.cluster and self.offered is not None:
                 parts[i] = self.offered
         without_us = self.offered is not None and all(p.cluster != self.cluster for p in parts)

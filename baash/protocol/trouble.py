@@ -62,5 +62,5 @@ class Trouble:
             return []
         return self.suspect(by, f"{OWED[late.kind]} round {number} for {late.waited_ns / 1e9:.0f} s")
 
-    def suspect(self, nodes: Collection[int], what: str) -> list[Effect]:
-        return patience.suspect(self._view, frozenset(nodes), what)
+    def suspect(self, nodes: Collection[int], what: str, *, lying: bool = False) -> list[Effect]:
+        return patience.suspect(self._view, frozenset(nodes), what, lying=lying)

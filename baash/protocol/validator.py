@@ -357,7 +357,4 @@ def check_closes(view: View, message: Message) -> None:
 
 
 def lost_coordinator(cluster: int | None) -> str:
-    return (
-        f"the coordinator of cluster {cluster} died; a view change inside the job is not there yet (docs/limits.md): "
-        "everything acknowledged is in the ledger, run again to continue it"
-    )
+    return f"the coordinator of cluster {cluster} died"

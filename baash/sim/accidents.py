@@ -10,6 +10,8 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from baash.protocol.membership import State
+from baash.protocol.messages import Kind, encode
 from baash.sim.process import Life, Process
 from baash.sim.world import MS, S
 
@@ -41,11 +43,12 @@ def _up(sim: Simulation) -> list[Process]:
 
 def _of_role(sim: Simulation, role: str) -> Process | None:
     """A living process with a node of that role; for validators one that leads nothing, if there is one."""
-    if sim.job.fleet is None:
+    view = sim.job.view
+    if view is None:
         return None
-    ranks = {n.rank for n in sim.job.fleet.view.nodes if n.role == role}
+    ranks = {n.rank for n in view.nodes if n.role == role}
     if role == "validator":
-        ranks = ranks - {n.rank for n in sim.job.fleet.view.coordinators} or ranks
+        ranks = ranks - {n.rank for n in view.coordinators} or ranks
     living = [p for p in _up(sim) if p.rank in ranks]
     return sim.world.draw.choice(living) if living else None
 
@@ -59,6 +62,44 @@ def _kill(role: str) -> Callable[[Simulation], None]:
             process.kill()
 
     return kill
+
+
+def _kill_several(sim: Simulation) -> None:
+    """Some at once, up to half of those that live."""
+    living = _up(sim)
+    if len(living) < 2:
+        return
+    gone = sim.world.draw.sample(living, sim.world.draw.randint(2, max(2, len(living) // 2)))
+    sim.job.excuse("several killed")
+    sim.world.fault("several killed", f"ranks {sorted(p.rank for p in gone)} die at once")
+    for process in gone:
+        process.kill()
+
+
+def _kill_steward(sim: Simulation) -> None:
+    """Whoever forms a view just now; else whoever would: the lowest rank."""
+    living = _up(sim)
+    if not living:
+        return
+    forming = [p for p in living if p.succession is not None and p.succession.membership.state is State.FORMING]
+    process = forming[0] if forming else living[0]
+    sim.job.excuse("steward killed")
+    sim.world.fault("steward killed", f"{process.name} dies{' while it forms a view' if forming else ''}")
+    process.kill()
+
+
+def _old_news(sim: Simulation) -> None:
+    """Somebody is told of a view that is over, as by a message that was very late."""
+    job, living = sim.job, _up(sim)
+    if job.network is None or len(job.views) < 2 or len(living) < 2:
+        return
+    source, target = sim.world.draw.sample(living, 2)
+    old = sim.world.draw.choice(job.views[:-1])
+    text = sim.folder.read_view(old.view)[2]
+    sim.world.fault("old news", f"rank {target.rank} is told of view {old.view}")
+    data = encode(Kind.VIEW, old.view, source.rank, 0, 0, [text])
+    if source.succession is not None:
+        source.succession.post.tell(target.rank, data)
 
 
 def _kill_job(sim: Simulation) -> None:
@@ -91,20 +132,20 @@ def _power(sim: Simulation) -> None:
     sim.world.fault("power lost", f"power fails at {'all' if everywhere else len(gone)} ranks")
     for process in gone:
         process.kill()
-    sectors = sim.disk.lose_power(None if everywhere else {p.writer for p in gone if p.writer is not None})
+    sectors = sim.disk.lose_power(None if everywhere else {w for p in gone for w in p.writers})
     if sectors:
         sim.world.fault("sectors lost", f"{sectors} sectors that were not flushed are lost")
 
 
 def _partition(sim: Simulation) -> None:
     job = sim.job
-    if job.fleet is None or sim.shape.ranks < 2:
+    if job.network is None or sim.shape.ranks < 2:
         return
     ranks = list(range(sim.shape.ranks))
     side = set(sim.world.draw.sample(ranks, sim.world.draw.randint(1, len(ranks) - 1)))
     job.excuse("parted")
     sim.world.fault("partition", f"job {job.number} is parted: ranks {sorted(side)} hear the others no more")
-    network = job.fleet.network
+    network = job.network
     network.part(side)
     sim.world.after(sim.world.between(10 * MS, 20 * S), network.heal)
 
@@ -112,7 +153,8 @@ def _partition(sim: Simulation) -> None:
 def _suspicion(sim: Simulation) -> None:
     """Somebody is taken for dead who is not, by some or by all."""
     living = _up(sim)
-    if sim.job.fleet is None or len(living) < 2:
+    network = sim.job.network
+    if network is None or len(living) < 2:
         return
     suspect = sim.world.draw.choice(living)
     believers = [p for p in living if p is not suspect]
@@ -120,7 +162,7 @@ def _suspicion(sim: Simulation) -> None:
     sim.job.excuse("taken for dead")
     sim.world.fault("false suspicion", f"{suspect.name} is taken for dead by ranks {[p.rank for p in believers]}")
     for process in believers:
-        sim.job.fleet.network.notice(process.transport, suspect.rank)
+        network.notice(process.transport, suspect.rank)
 
 
 def _disk(code: int) -> Callable[[Simulation], None]:
@@ -162,6 +204,8 @@ ACCIDENTS: dict[str, Callable[[Simulation], None]] = {
     "kill validator": _kill("validator"),
     "kill coordinator": _kill("coordinator"),
     "kill storage": _kill("storage"),
+    "kill several": _kill_several,
+    "kill steward": _kill_steward,
     "kill job": _kill_job,
     "stop": _stop,
     "power": _power,
@@ -171,5 +215,6 @@ ACCIDENTS: dict[str, Callable[[Simulation], None]] = {
     "disk error": _disk(errno.EIO),
     "disk slow": _disk_slow,
     "clock": _clock,
+    "old news": _old_news,  # not in the mix: drawn only when it is asked for
     "take over": _take_over,
 }

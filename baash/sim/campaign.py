@@ -54,6 +54,8 @@ class Result:
             "message_bytes",
             "simulated_ns",
             "jobs",
+            "views",
+            "kept",
             "offered",
             "committed",
             "rejected",
@@ -77,7 +79,17 @@ class Result:
             "simulated_s": round(self.totals["simulated_ns"] / 1e9, 3),
             **{
                 name: self.totals[name]
-                for name in ("jobs", "offered", "committed", "rejected", "blocks", "rounds", "evidence")
+                for name in (
+                    "jobs",
+                    "views",
+                    "kept",
+                    "offered",
+                    "committed",
+                    "rejected",
+                    "blocks",
+                    "rounds",
+                    "evidence",
+                )
             },
         }
 

@@ -346,4 +346,4 @@ def _limits(fields: dict[str, Any]) -> Limits:
 
 
 def _detail(effect: Effect) -> str:
-    return telling.message(effect.data, effect.to[0]) if isinstance(effect, events.Send) and effect.to else ""
+    return telling.message(effect.data, effect.to[0], -1) if isinstance(effect, events.Send) and effect.to else ""

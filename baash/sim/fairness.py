@@ -21,12 +21,12 @@ from baash.protocol.flights import Flight
 from baash.protocol.queues import Lot
 
 
-def watched(make: Callable[..., Coordinator], honest: Callable[[int], bool], say: Callable[[str], None]) -> Any:
-    """What makes coordinators, with a watch on each that is ``honest`` (node)."""
+def watched(make: Callable[..., Coordinator], honest: Callable[[Coordinator], bool], say: Callable[[str], None]) -> Any:
+    """What makes coordinators, with a watch on each that is ``honest``."""
 
     def made(*args: Any, **more: Any) -> Coordinator:
         coordinator = make(*args, **more)
-        if honest(coordinator.node):
+        if honest(coordinator):
             watch(coordinator, say)
         return coordinator
 

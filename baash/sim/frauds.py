@@ -330,10 +330,11 @@ def coordinator(sim: Simulation, job: Job) -> Callable[..., Coordinator]:
         clusters = [max(1, c) for c in clusters]
 
     def make(view: Any, cluster: int, *args: Any, **more: Any) -> Coordinator:
-        if cluster not in clusters:
+        unseen = fraud in NEED_OTHERS and sim.shape.clusters > len(view.coordinators) == 1
+        if cluster not in clusters or unseen or sim.quiet_ns is not None:
             return Coordinator(view, cluster, *args, **more)
-        job.liars.add(view.coordinators[cluster].node)
-        job.lied.add(cluster)
+        job.liars.add((view.view, view.coordinators[cluster].node))
+        job.lied.add((view.view, cluster))
         job.leaves_out = fraud in UNSEEN
         job.excuse("lying coordinator")
         sim.world.fault(f"fraud: {fraud}")

@@ -213,9 +213,9 @@ def validator(sim: Simulation, job: Job) -> Callable[..., Validator]:
         mates = (
             [n.node for n in view.validators(view.nodes[node].cluster)] if view.nodes[node].cluster is not None else []
         )
-        if node not in mates[: sim.shape.liars]:
+        if node not in mates[: sim.shape.liars] or sim.quiet_ns is not None:
             return Validator(view, node, *args, **more)
-        job.liars.add(node)
+        job.liars.add((view.view, node))
         job.excuse("lying validators")
         return LyingValidator(sim, view, node, *args, **more)
 

@@ -139,6 +139,8 @@ class Material:
         self.name = name
         self.total: int | None = len(offered)
         self._offered, self._at_once = offered, at_once
+        heads = np.frombuffer(b"".join(o.record[16:40] for o in offered), dtype=np.uint8).reshape(-1, 24)
+        self.pairs = heads[:, :16].copy(), heads[:, 16:].copy().view("<u8")[:, 0]  # issuers (n, 16), their numbers (n)
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         step = min(size, self._at_once)

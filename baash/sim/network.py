@@ -89,6 +89,7 @@ class Network:
         self.messages: Counter[str] = Counter()
         self.message_bytes = 0
         self.corrupted: list[str] = []
+        self.spoken: Callable[[int, np.ndarray], None] = lambda rank, data: None  # who looks at what leaves a rank
         self._world = world
         self._flying: dict[tuple[int, int], deque[Flying]] = {}
         self._last: dict[tuple[int, int], int] = {}  # when the newest message of a pair arrives
@@ -103,6 +104,7 @@ class Network:
         if source in self._gone or target in self._gone:
             return
         kind = _kind(data)
+        self.spoken(source, data)
         self.messages[kind] += 1
         self.message_bytes += data.nbytes
         if world.heard is not None:
@@ -149,7 +151,7 @@ class Network:
         transport = self.transports[message.target]
         transport.inbox.append((message.source, message.tag, message.data))
         if self._world.listened:
-            self._world.tell(telling.message(message.data, message.tag))
+            self._world.tell(telling.message(message.data, message.tag, message.target))
         transport.wake()
 
     # -- faults -----------------------------------------------------------------------------------------------------

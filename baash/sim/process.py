@@ -1,6 +1,6 @@
-"""One rank of a job: its nodes, its loop, its store and its clock, all turned by the world's time.
+"""One rank of a job: its life over the views, its store and its clock, all turned by the world's time.
 
-The loop is ``service.py``'s, a step at a time; the store's steps are ``store.py``'s, with pauses between them in which the
+The loop is ``succession.py``'s, a step at a time; the store's steps are ``store.py``'s, with pauses between them in which the
 process may be stopped or die. What ``rank.py`` does when a loop ends is done here alike: the leader tells the others
 before it goes, any other failing rank ends as a killed one.
 """
@@ -13,17 +13,15 @@ from enum import Enum
 from typing import Any
 
 from baash.errors import BaashError
-from baash.hosted import Hosted
-from baash.intake import Intake
-from baash.protocol.events import Persist, Reply
-from baash.protocol.messages import Kind, encode
-from baash.protocol.view import View
-from baash.service import Service
+from baash.protocol.changes import Happened, Published, VouchersWanted
+from baash.protocol.events import Persist
+from baash.session import Steps
 from baash.sim import telling
 from baash.sim.disk import SimWriter
 from baash.sim.network import Network
-from baash.sim.world import MS, World
+from baash.sim.world import MS, S, World
 from baash.store import Done, Work
+from baash.succession import Post, Seat, Succession, advanced
 from baash.trace.recorder import Recorder
 
 
@@ -38,6 +36,8 @@ class Life(Enum):
     DEAD = "dead"
 
 
+IDLE_NS = 1 * S  # between two turns of a rank for which nothing comes, and which has nothing to look after
+
 ENDED = (Life.LEFT, Life.FAILED, Life.DEAD)
 
 
@@ -45,19 +45,20 @@ class SimStore:
     """What ``service.py`` asks of a store (``Storing``), driven by the world's time. One write after the other."""
 
     def __init__(self, process: Process, work: Work, pause_ns: tuple[int, int]) -> None:
-        self.work = work
         self._process, self._pause_ns = process, pause_ns
         self._waiting: deque[tuple[int, Persist]] = deque()
         self._steps: Generator[None, None, Done] | None = None
         self._done: list[Done] = []
         self._pending = 0
-        self._halted = False
+        self._halted = self._abandoned = False
+        self.work: Work = work
 
     @property
     def pending(self) -> int:
         return self._pending
 
     def submit(self, node: int, persist: Persist) -> None:
+        assert not self._abandoned, "something is to be written for a view that was left"
         self._pending += 1
         self._waiting.append((node, persist))
         if self._steps is None:
@@ -67,6 +68,11 @@ class SimStore:
         done, self._done = self._done, []
         self._pending -= len(done)
         return done
+
+    def abandon(self) -> None:
+        """Its view is left: what is under way goes on, as in a thread, nothing waits any more and nobody is told."""
+        self._waiting.clear()
+        self._abandoned = True
 
     def resume(self) -> None:
         """The process goes on after it was stopped."""
@@ -109,23 +115,82 @@ class SimStore:
         self._later()
 
 
-class Process:
-    """A rank. ``start`` makes its nodes and lets its loop turn."""
+class SimForming:
+    """A view that this process forms, driven by the world's time (``succession.Forming``)."""
 
-    def __init__(self, world: World, network: Network, rank: int, view: View, pace_ns: int, tick_ns: int) -> None:
-        self.world, self.rank, self.view = world, rank, view
+    def __init__(self, process: Process, steps: Steps) -> None:
+        self._process, self._steps = process, steps
+        self._found: list[Happened] = []
+        self._error: BaashError | None = None
+        self._over = self._waiting = self._halted = False
+        process.forming = self
+        self._later()
+
+    def poll(self) -> list[Happened]:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        found, self._found = self._found, []
+        return found
+
+    def vouched(self, signatures: Mapping[str, bytes]) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._later(signatures)
+
+    def cancel(self) -> None:
+        self._over = True
+        self._steps.close()
+
+    def resume(self) -> None:
+        """The process goes on after it was stopped."""
+        if self._halted:
+            self._halted = False
+            self._later()
+
+    def _later(self, signatures: Mapping[str, bytes] | None = None) -> None:
+        world = self._process.world
+        world.after(world.between(1 * MS, 300 * MS), lambda: self._step(signatures))
+
+    def _step(self, signatures: Mapping[str, bytes] | None) -> None:
+        process = self._process
+        if process.life is Life.STOPPED:
+            self._halted = True
+            return
+        if self._over or process.life is not Life.UP:
+            return
+        try:
+            event = advanced(self._steps, signatures)
+        except BaashError as error:
+            self._over, self._error = True, error
+        else:
+            if event is None:
+                self._later()
+                return
+            self._found.append(event)
+            self._waiting = isinstance(event, VouchersWanted)
+            self._over = not self._waiting
+            if isinstance(event, Published):
+                process.world.tell(f"rank {process.rank} published view {event.view.view}")
+        process.wake()
+
+
+class Process:
+    """A rank. ``start`` lets its life begin (``succession.py``), in the first view or as one who comes late."""
+
+    def __init__(self, world: World, network: Network, rank: int, pace_ns: int, tick_ns: int) -> None:
+        self.world, self.rank = world, rank
         self.life = Life.STARTING
         self.error: BaashError | None = None
-        self.service: Service | None = None
-        self.hosted: Hosted | None = None
         self.recorder: Recorder | None = None
-        self.store: SimStore | None = None
-        self.writer: SimWriter | None = None
+        self.succession: Succession | None = None
+        self.forming: SimForming | None = None
         self.slow_disk = 0.0
         self.offset_ns = 0  # of its clock
         self.reports: Counter[str] = Counter()
         self.said: dict[str, str] = {}  # one text of each kind of report
-        self.changed: Callable[[], None] = lambda: None  # this process has ended
+        self.left: dict[int, int] = {}  # view → when it was left
+        self.entered: list[int] = []  # views, in order
         self.transport = network.transports[rank]
         self.transport.wake = self.wake
         self._network = network
@@ -133,55 +198,38 @@ class Process:
         self._due: int | None = None
         self._turn = 0
 
+    # -- what it is -------------------------------------------------------------------------------------------------
+
     @property
     def name(self) -> str:
-        return f"rank {self.rank} of view {self.view.view}"
+        view = "no view yet" if self.succession is None else f"view {self.succession.view.view}"
+        return f"rank {self.rank} of {view}"
+
+    @property
+    def post(self) -> Post:
+        assert self.succession is not None, "it lives"
+        return self.succession.post
+
+    @property
+    def seats(self) -> list[Seat]:
+        """Its nodes of all views."""
+        return self.succession.seats if self.succession else []
+
+    @property
+    def writers(self) -> list[SimWriter]:
+        found = (s.store.work.writer for s in self.seats if isinstance(s.store, SimStore))
+        return [writer for writer in found if isinstance(writer, SimWriter)]
 
     def clock(self) -> int:
         return self.world.now + self.offset_ns
 
-    def start(
-        self,
-        make: Callable[[Process], Hosted],
-        work: Callable[[SimWriter], Work],
-        writer: Callable[[], SimWriter],
-        intake: Callable[[Hosted], Intake | None],
-        learned: Callable[[Process, int, Reply], None],
-        pause_ns: tuple[int, int],
-    ) -> None:
-        """Read the ledger, make the nodes, begin. What the ledger refuses ends the process."""
-        if self.life is not Life.STARTING:
-            return
-        try:
-            self.hosted = hosted = make(self)
-        except BaashError as error:
-            self._fail(error)
-            return
-        if hosted.coordinators:
-            self.writer = writer()
-            self.store = SimStore(self, work(self.writer), pause_ns)
+    def start(self, make: Callable[[Process], Succession]) -> None:
+        if self.life is Life.STARTING:
+            self.succession = make(self)
+            self.life = Life.UP
+            self.wake()
 
-        def learn(cluster: int, reply: Reply) -> None:
-            hosted.learned(cluster, reply)
-            learned(self, cluster, reply)
-
-        self.service = Service(
-            self.transport,
-            self.view,
-            hosted.nodes,
-            store=self.store,
-            intake=intake(hosted),
-            read_shared=hosted.read_shared,
-            known=hosted.known,
-            learned=learn,
-            progress=self._progress,
-            clock=self.clock,
-            recorder=self.recorder,
-        )
-        self.life = Life.UP
-        self.wake()
-
-    def _progress(self, event: str, fields: Mapping[str, Any]) -> None:
+    def progress(self, event: str, fields: Mapping[str, Any]) -> None:
         if event == "note":
             self.said[fields["note"]] = fields["text"]
             self.world.tell(f"rank {self.rank} notes {fields['note']}: {fields['text']}")
@@ -201,19 +249,19 @@ class Process:
         if turn != self._turn or self.life is not Life.UP:
             return
         self._due = None
-        service = self.service
-        assert service is not None
+        life = self.succession
+        assert life is not None
         try:
-            moved = service.step()
+            moved = life.step()
         except BaashError as error:
             self._fail(error)
             return
-        if not service.running:
-            self._end(Life.LEFT)
+        if life.over:
+            self._end(Life.LEFT if life.well else Life.FAILED)
         elif moved:
             self.wake()
-        elif self.hosted is not None and self.hosted.coordinators:
-            self.wake(self._tick_ns)
+        else:
+            self.wake(self._tick_ns if life.restless else IDLE_NS)
 
     # -- how it goes on or ends -------------------------------------------------------------------------------------
 
@@ -226,8 +274,11 @@ class Process:
         if self.life is Life.STOPPED:
             self.life, self._due = Life.UP, None
             self.world.tell(f"{self.name} wakes")
-            if self.store is not None:
-                self.store.resume()
+            for seat in self.seats:
+                if isinstance(seat.store, SimStore):
+                    seat.store.resume()
+            if self.forming is not None:
+                self.forming.resume()
             self.wake()
 
     def kill(self) -> None:
@@ -236,22 +287,20 @@ class Process:
             self._end(Life.DEAD)
 
     def _fail(self, error: BaashError) -> None:
+        """As ``rank.py``: the leader tells all others that it is over; any other ends as a killed one, so that the others hear of it."""
         self.error = error
         self.world.tell(f"{self.name} ends: {type(error).__name__}: {str(error).split(';')[0]}")
-        leader = self.view.coordinators[0]
-        if leader.rank != self.rank:
-            self._end(Life.DEAD)  # as rank.py: it ends as a killed one, so that the others hear of it
+        life = self.succession
+        if life is None or not life.leads:
+            self._end(Life.DEAD)
             return
-        data = encode(Kind.CLOSE, self.view.view, leader.node)
-        for node in self.view.nodes:
-            if node.rank != self.rank:
-                self.transport.send(node.rank, node.node, data)
+        life.fail()
         self._end(Life.FAILED)
 
     def _end(self, life: Life) -> None:
         self.life = life
-        if self.service is not None:
-            self.reports = self.service.tally.reports
+        for seat in self.seats:
+            self.reports += seat.service.tally.reports
         if self.recorder is not None and life is Life.DEAD and self.error is None:
             self.recorder.lose()
         elif self.recorder is not None:
@@ -262,4 +311,3 @@ class Process:
             self._network.crash(self.rank)
         else:
             self._network.leave(self.rank)
-        self.changed()

@@ -24,6 +24,8 @@ FAULTS = (
     "kill validator",
     "kill coordinator",
     "kill storage",
+    "kill several",
+    "kill steward",
     "kill job",
     "stop",
     "power",
@@ -35,7 +37,7 @@ FAULTS = (
     "clock",
     "take over",
 )
-ENDS = {"kill job": -0.3, "take over": -0.3, "power": -0.2, "kill coordinator": -0.2}  # jobs: not many a second
+ENDS = {"kill job": -0.3, "take over": -0.3, "power": -0.2, "kill several": -0.3}  # jobs: not many a second
 PATIENCE_S = 30  # of the operator, with a job that does not move
 
 
@@ -62,6 +64,8 @@ class Shape:
     deceits: tuple[str, ...] = ()
     lying_coordinators: int = 0
     frauds: tuple[str, ...] = ()
+    key_everywhere: bool = True  # else the ledger's key is with rank 0, and dies with it
+    late: int = 0  # ranks that come when the job is under way
 
     @property
     def per_rank(self) -> list[int]:
@@ -83,7 +87,7 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
         draw.choice((1, 1, 2, 2, 3)) if nodes is None else draw.randint(1, max(1, min(8, nodes // need)))
     )
     if nodes is None:
-        nodes = clusters * (need + draw.choice((0, 0, 1, 2, 3, need)))
+        nodes = clusters * (need + draw.choice((0, 1, 2, 3, need, need)))
     clusters_for(nodes, Parameters(faults=faults), clusters)
     ranks = draw.choice((nodes, nodes, nodes, max(1, nodes // 2), draw.randint(1, nodes)))
     parameters = Parameters(
@@ -125,6 +129,8 @@ def drawn(seed: int, given: Mapping[str, Any] | None = None) -> Shape:
         pause_ns=draw.choice(((20 * US, 200 * US), (100 * US, 5 * MS), (1 * MS, 40 * MS))),
         rates=rates,
         quiet_ns=draw.choice((1, 2, 4, 8)) * S,
+        key_everywhere=draw.random() < 0.7,
+        late=0 if calm else draw.choice((0, 0, 0, 1, 2)),
     )
     return _with_liars(draw, shape, given)
 

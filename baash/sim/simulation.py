@@ -17,6 +17,7 @@ from pathlib import Path
 
 from baash.ledger.folder import Folder
 from baash.protocol.events import Reply
+from baash.protocol.view import View
 from baash.sim import accidents, checkers, fairness, frauds, liars
 from baash.sim.disk import Disk
 from baash.sim.job import Job
@@ -46,6 +47,8 @@ class Outcome:
     message_bytes: int = 0
     simulated_ns: int = 0
     jobs: int = 0
+    views: int = 0
+    kept: int = 0  # states that a view took over from the one before
     offered: int = 0
     record_bytes: int = 0
     committed: int = 0
@@ -106,7 +109,9 @@ class Simulation:
             self.sources,
             self._learned,
             lambda j: liars.validator(self, j),
-            lambda j: fairness.watched(frauds.coordinator(self, j), lambda n: n not in j.liars, self.violated),
+            lambda j: fairness.watched(
+                frauds.coordinator(self, j), lambda c: (c.view.view, c.node) not in j.liars, self.violated
+            ),
             self.trace,
         )
         self.jobs.append(job)
@@ -132,6 +137,8 @@ class Simulation:
         elif world.now - max(job.moved_ns, job.began_ns) > PATIENCE_S * S:
             if not job.excuses:
                 self.violated(f"job {job.number} does not move, for no reason")
+            if self.quiet_ns is not None and world.now - self.quiet_ns > PATIENCE_S * S:
+                self.violations += filter(None, [checkers.needless(job)])
             world.fault("job killed by its operator", f"the operator ends job {job.number}, which does not move")
             self.end(job, "killed by its operator")
         quiet = self.quiet_ns is not None
@@ -154,6 +161,8 @@ class Simulation:
                 return  # wait for the quiet, and for the old jobs to end
         else:
             self._explained(job)
+            for wrong in filter(None, [checkers.needless(job)]):
+                self.violated(wrong)
         self.begin()
 
     def _explained(self, job: Job) -> None:
@@ -165,7 +174,7 @@ class Simulation:
     def end(self, job: Job, why: str) -> None:
         """Kill what can be reached of a job. What is stopped may be out of reach, and wake later."""
         job.excuse(why)
-        if job.fleet is None:
+        if job.network is None:
             job.abandon()
         for process in job.processes:
             if process.life is Life.STOPPED and self.quiet_ns is None and self.world.chance(0.5):
@@ -182,9 +191,9 @@ class Simulation:
         self.disk.trouble.code = 0
         for job in self.jobs:
             job.calm = True
-            if job.fleet is not None:
-                job.fleet.network.heal()
-                job.fleet.network.weather = Weather()
+            if job.network is not None:
+                job.network.heal()
+                job.network.weather = Weather()
             for process in job.processes:
                 process.slow_disk = 0.0
                 process.resume()
@@ -203,8 +212,8 @@ class Simulation:
         self.world.tell(f"VIOLATION: {what}")
         self.violations.append(what)
 
-    def _learned(self, job: Job, process: Process, cluster: int, reply: Reply) -> None:
-        if process.view.coordinators[cluster].node in job.liars:
+    def _learned(self, job: Job, process: Process, view: View, cluster: int, reply: Reply) -> None:
+        if (view.view, view.coordinators[cluster].node) in job.liars:
             return
         job.moved_ns = self.world.now
         if self.world.listened and (reply.committed or len(reply.rejections)):
@@ -217,10 +226,11 @@ class Simulation:
         out = Outcome(self.shape.seed, list(self.violations), Counter(self.world.counts))
         out.simulated_ns, out.jobs, out.offered = self.world.elapsed_ns, len(self.jobs), len(self.offered)
         out.record_bytes = sum(len(o.record) for o in self.offered)
+        out.views, out.kept = sum(len(j.views) for j in self.jobs), sum(j.kept for j in self.jobs)
         for job in self.jobs:
-            if job.fleet is not None:
-                out.messages += job.fleet.network.messages
-                out.message_bytes += job.fleet.network.message_bytes
+            if job.network is not None:
+                out.messages += job.network.messages
+                out.message_bytes += job.network.message_bytes
             for process in job.processes:
                 out.reports += process.reports
         out.committed, out.rejected = len(self.receipts), len(self.refused)

@@ -16,10 +16,12 @@ from baash.text import counted
 from baash.trace.happened import LedgerSeen
 
 
-def message(data: np.ndarray, target: int) -> str:
-    """``node 4 → node 0: VOTE on window 2: 3 blocks are valid``."""
+def message(data: np.ndarray, target: int, rank: int) -> str:
+    """``node 4 → node 0: VOTE on window 2: 3 blocks are valid``; between ranks ``rank 4 → rank 0: JOIN``."""
     try:
         found = open_message(data)
+        if found.kind >= Kind.JOIN:
+            return f"rank {found.sender} → rank {rank}: {found.kind.name} {TELL[found.kind](found)}".rstrip()
         return f"node {found.sender} → node {target}: {found.kind.name} {TELL[found.kind](found)}".rstrip()
     except (PeerError, ValueError, IndexError) as error:
         return f"noise for node {target}: {data.nbytes} bytes ({error})"
@@ -45,7 +47,7 @@ def event(node: int, what: Event | LedgerSeen) -> str:
     """What happens to a node."""
     match what:
         case events.MessageReceived(data):
-            return message(data, node)
+            return message(data, node, node)
         case events.BatchOffered(batch):
             return f"node {node} is offered {counted(len(batch), 'transaction')}"
         case events.NodesLost(nodes):
@@ -123,4 +125,12 @@ TELL: dict[Kind, Callable[[Message], str]] = {
     Kind.COMMITTED: _committed,
     Kind.ABORT: lambda found: f"round {found.a}: {found.sections[0].tobytes().decode(errors='replace')}",
     Kind.CLOSE: lambda found: "",
+    Kind.JOIN: lambda found: (
+        f"after view {found.view}: {found.sections[2].tobytes().decode(errors='replace').split(';')[0]}"
+    ),
+    Kind.CALL: lambda found: f"after view {found.view}",
+    Kind.VIEW: lambda found: f"{found.view} is there",
+    Kind.VOUCH: lambda found: f"for view {found.view}",
+    Kind.VOUCHED: lambda found: f"for view {found.view}",
+    Kind.OVER: lambda found: "nothing goes on here" if found.a else f"all is decided in view {found.view}",
 }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baash import session, store
+from baash import hosted, session, store
 from baash.kernels import ReplayTable
 from baash.ledger.folder import Epoch, Folder
 from baash.ledger.writer import OffsetWriter
@@ -22,13 +22,19 @@ from baash.protocol import certificate as certificates
 from baash.protocol import evidence, quorum, view, windows
 from baash.protocol.coordinator import Coordinator
 from baash.protocol.flights import Flights
+from baash.protocol.known import Known
+from baash.protocol.membership import Membership, State
 from baash.protocol.queues import Queues
 from baash.protocol.rounds import Rounds
 from baash.protocol.spoken import Spoken
 from baash.protocol.validator import Chain
+from baash.protocol.view import View
+from baash.protocol.vouching import Vouching
+from baash.service import Service
 from baash.sim import job as jobs
 from baash.sim.disk import SimWriter
 from baash.store import Done, Work
+from baash.succession import Succession
 
 Patch = pytest.MonkeyPatch
 
@@ -103,16 +109,17 @@ def _cut_before_claim(patch: Patch) -> None:
     """The successor reads where its predecessor stands, and claims after that."""
 
     def begin(folder: Folder, *args: Any) -> Generator[None, None, Any]:
-        found = session.cut(folder, args[-1])
+        found = session.cut(folder, args[-2])
         yield
-        with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(session, "cut", lambda *_: found)
-            steps = sound(folder, *args)
-            while True:
+        steps, sent = sound(folder, *args), None
+        while True:
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(session, "cut", lambda *_: found)
                 try:
-                    next(steps)
+                    wanted = steps.send(sent)
                 except StopIteration as end:
                     return end.value
+            sent = (yield wanted) if wanted is not None else None
 
     sound = session.begin_view
     patch.setattr(jobs, "begin_view", begin)
@@ -265,6 +272,57 @@ def _answers_anew(patch: Patch) -> None:
     patch.setattr(Spoken, "given", lambda self, attempt, number: None)
 
 
+def _old_view_entered(patch: Patch) -> None:
+    """A rank goes to whatever view it is told of, if that is not the one it knows."""
+
+    def told_of(self: Membership, view: View, text: bytes, now_ns: int) -> Any:
+        if view.view == self.known.view.view or not self._is_ours(view, text) or self.state is State.FORMING:
+            return []
+        return self._learn(view, text, now_ns)
+
+    patch.setattr(Membership, "_told_of", told_of)
+
+
+def _minority_claims(patch: Patch) -> None:
+    patch.setattr(Known, "is_majority", lambda self, joined, living: True)
+
+
+def _goes_on_in_the_old_view(patch: Patch) -> None:
+    """Who has left a view, and joined a steward, does not stop its nodes there."""
+    patch.setattr(Service, "stop", lambda self: None)
+    sound = Succession._turn
+
+    def turn(self: Succession) -> bool:
+        moved = [seat.service.step() for seat in self.past if seat.service.running and not self.over]
+        return sound(self) or any(moved)
+
+    patch.setattr(Succession, "_turn", turn)
+
+
+def _state_kept_unseen(patch: Patch) -> None:
+    """A new view's nodes begin with what was in memory, whichever commit record that is of."""
+
+    def continued(path: Any, view: View, cluster: int, kept: Any, since: int) -> Any:
+        restored, log = session.read_state(path, view, cluster)
+        restored.entities, restored.replay = kept.entities, kept.replay
+        return restored, log
+
+    patch.setattr(hosted, "continue_state", continued)
+
+
+def _vouched_by_anybody(patch: Patch) -> None:
+    """One node's signature is enough for a view."""
+    sound = Vouching.take
+
+    def take(self: Vouching, rank: int, section: Any) -> Any:
+        found = sound(self, rank, section)
+        return found or dict(self._found)
+
+    patch.setattr(Vouching, "take", take)
+
+
+VIEWS = ("kill coordinator", "kill steward", "kill several", "stop", "partition", "suspicion")
+
 BUGS: dict[str, Bug] = {
     "quorum off by one": Bug("one vote too few carries a window", _quorum_off_by_one),
     "votes unsigned": Bug("the signature of a vote is not looked at", _votes_unsigned, found=17),
@@ -316,7 +374,6 @@ BUGS: dict[str, Bug] = {
     "put back forgotten": Bug(
         "what a lost window gives back is forgotten",
         _unlocked_too_early,
-        found=2,
         given={"frauds": ("invalid transactions",), "lying_coordinators": 1},
     ),
     "what waited first": Bug("what waited for a lock overtakes what came before it", _waited_first, found=11),
@@ -348,4 +405,17 @@ BUGS: dict[str, Bug] = {
     "anybody closes": Bug(
         "any node may close a view", _anybody_closes, given={"deceits": ("as coordinator",), "liars": 1, "faults": 1}
     ),
+    "old view entered": Bug(
+        "a rank goes back to an older view", _old_view_entered, found=11, given={"kinds": (*VIEWS, "old news")}
+    ),
+    "minority claims": Bug("a steward claims with a minority", _minority_claims, found=78, given={"kinds": VIEWS}),
+    "goes on in the old view": Bug(
+        "who has joined another view goes on in the old one", _goes_on_in_the_old_view, found=8, given={"kinds": VIEWS}
+    ),
+    "state kept unseen": Bug(
+        "a state in memory is taken over without a look at its commit record",
+        _state_kept_unseen,
+        given={"kinds": VIEWS},
+    ),
+    "vouched by one": Bug("one node vouches for a view", _vouched_by_anybody, found=3, given={"kinds": VIEWS}),
 }

@@ -60,16 +60,20 @@ def shape_of(head: str) -> Shape:
         at_once=number.get("at_once", 100),
         pace_ns=(20 * US, 30 * US),
         pause_ns=(100 * US, 300 * US),
-        quiet_ns=2 * S,
+        quiet_ns=number.get("quiet", 2) * S,
         deceits=(setting["deceit"].replace("_", " "),) if "deceit" in setting else (),
         liars=number.get("liars", 0),
+        key_everywhere="key" not in setting,
+        late=number.get("late", 0),
     )
 
 
 def befall(sim: Simulation, head: str) -> None:
-    """``when TEXT: kill node N``, ``stop node N``, ``wake node N``, ``the disk is full``, ``the disk has room``, ``begin another job``."""
+    """``when TEXT: kill node N``, ``stop``, ``wake``; the same of ``rank N``; ``part ranks N N``,
+    ``report ranks N N`` (to the others, as dead), ``heal``; ``the disk is full``, ``the
+    disk has room``; ``begin another job``. Nodes are those of the first view."""
     sim._again = False
-    for when, what in re.findall(r"^when (.*): ([a-z ]+[0-9]*)$", head, re.M):
+    for when, what in re.findall(r"^when (.*): ([a-z ]+[0-9 ]*)$", head, re.M):
         sim.world.when[when] = _action(sim, what)
 
 
@@ -84,10 +88,26 @@ def _action(sim: Simulation, what: str) -> Callable[[], None]:
             trouble = sim.disk.trouble
             trouble.code, trouble.write = (28, 1.0) if "full" in what else (0, 0.0)
             return
-        verb, node = re.fullmatch(r"(\w+) node (\d+)", what).groups()  # type: ignore[union-attr]
+        network = sim.job.network
+        if what == "heal" and network is not None:
+            network.heal()
+            return
+        verb, name, numbers = re.fullmatch(r"(\w+) (node|ranks?) ([\d ]+)", what).groups()  # type: ignore[union-attr]
+        ranks = [int(n) for n in numbers.split()]
+        if verb == "part" and network is not None:
+            network.part(set(ranks))
+            sim.world.tell("the network is parted")
+            return
+        if verb == "report" and network is not None:
+            for transport in network.transports:
+                for rank in set(ranks) - {transport.rank} if transport.rank not in ranks else ():
+                    network.notice(transport, rank)
+            return
         first = sim.jobs[0]
-        rank = first.processes[0].view.nodes[int(node)].rank
-        getattr(first.processes[rank], {"kill": "kill", "stop": "stop", "wake": "resume"}[verb])()
+        if name == "node":
+            ranks = [first.views[0].nodes[n].rank for n in ranks]
+        for rank in ranks:
+            getattr(first.processes[rank], {"kill": "kill", "stop": "stop", "wake": "resume"}[verb])()
 
     return act
 

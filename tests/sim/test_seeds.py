@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from baash.protocol.known import Known
 from baash.sim import campaign
 from baash.sim.accidents import ACCIDENTS
 from baash.sim.frauds import FRAUDS, NEED_OTHERS, OF_THE_LEADER, OF_THE_OTHERS, UNREPAIRED
@@ -30,6 +31,24 @@ def test_mixed_seeds() -> None:
 def test_each_accident(kind: str) -> None:
     result = clean(2000, 3, kinds=(kind,), liars=0, lying_coordinators=0, harsh=False)
     assert result.totals["committed"]
+
+
+def test_jobs_go_on_from_view_to_view() -> None:
+    """Deaths, stops and splits in worlds with ranks to spare: most jobs live through them, some by several views."""
+    kinds = ("kill coordinator", "kill steward", "stop", "partition")
+    given = {"nodes": 16, "faults": 1, "clusters": 2, "liars": 0, "lying_coordinators": 0, "harsh": False}
+    result = clean(6000, 12, kinds=kinds, transactions=600, **given)
+    assert result.totals["views"] > 1.5 * result.totals["jobs"]
+    assert result.totals["kept"] > 30, "states are taken over where they can be"
+    assert result.faults["rank comes late"] and result.faults["steward killed"]
+
+
+def test_the_end_of_a_job_that_could_have_gone_on_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check has teeth: stewards that give up at once are found out."""
+    monkeypatch.setattr(Known, "is_majority", lambda self, joined, living: False)
+    given = {"nodes": 12, "faults": 1, "clusters": 1, "liars": 0, "lying_coordinators": 0, "harsh": False}
+    result = campaign.run(6000, 10, {"kinds": ("kill coordinator",), "transactions": 600, **given})
+    assert any("could have gone on" in v for f in result.failures for v in f.violations)
 
 
 @pytest.mark.parametrize("deceit", sorted(DECEITS))

@@ -154,3 +154,16 @@ def test_a_segment_that_was_made_anew_is_opened_anew(folder: Folder) -> None:
         assert not write(leader, b"", creates=room).reason
         assert not write(other, turn).reason
     assert folder.segment_path(view.view, 0).read_bytes().count(b"again") == 1
+
+
+def test_a_coordinator_knows_which_transaction_wrote_an_entity_last_when_some_before_it_were_rejected() -> None:
+    """Reads are answered by that number; it counts what is committed, not what was offered."""
+    world = World()
+    world.offer(encode([Operation.UPDATE, Operation.CREATE, Operation.UPDATE, Operation.CREATE], ["x", "a", "y", "b"]))
+    world.end()
+    world.run()
+    assert world.reasons() == [Reason.ENTITY_UNKNOWN] * 2 and len(world.committed_ids()) == 2
+    tables = [n.state.table for n in world.nodes.values() if len(n.state.table)]
+    assert len(tables) > 4
+    for table in tables:
+        assert sorted(table.items()[3].tolist()) == [0, 1]
