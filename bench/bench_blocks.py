@@ -74,10 +74,12 @@ def replica_of_a_run(path: Path, record_bytes: int) -> Replica:
         replica_bytes=1 << 30,
     )
     meeting = rank.meet(options, alone=True)
-    view, opened = rank.agree(meeting, options, options.sources)
-    here = rank.Rank(options, options.sources, meeting, view, opened, lambda event, fields: None, lambda: False)
+    view, opened, text = rank.agree(meeting, options, options.sources)
+    here = rank.Rank(options, options.sources, meeting, view, opened, text, lambda event, fields: None, lambda: False)
     here.run(time.monotonic())
-    return next(n.replica for n in here.nodes.values() if isinstance(n, Validator) and not n.storage)
+    return next(
+        n.replica for n in here.life.seats[-1].hosted.nodes.values() if isinstance(n, Validator) and not n.storage
+    )
 
 
 def transactions_of(blocks: Blocks) -> Iterator[tuple[int, int, memoryview]]:

@@ -27,9 +27,10 @@ from baash.records import BLOCK_HEADER, UNDECIDED_REASONS, VOTE_SIGNED_BYTES, ZE
 
 CREATE, UPDATE, USE, RETIRE, NOTE = range(1, 6)
 ANY = 2**64 - 1
-Pair = tuple[
+Pair = tuple[bytes, int]  # issuer, number
+Decided = tuple[
     bytes, int, int
-]  # issuer, number, and the cluster that decides: two that cannot know of each other may differ
+]  # id; first and last shard of which a cluster must have them all to know of the decision
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class History:
         self.versions: dict[bytes, tuple[int, bool]] = {}
         self.writes: list[tuple[bytes, int, bool]] = []  # entity hash, version, exists: one a transaction
         self.totals: list[int] = []  # transactions, after each round
-        self._pairs: dict[Pair, bytes] = {}
+        self._pairs: dict[Pair, list[Decided]] = {}
         self.evidence: list[Accusation] = []
         self._chains: dict[int, tuple[int, bytes]] = {}
         self._view = -1
@@ -100,7 +101,7 @@ class History:
         if windows:
             self._say(f"blocks of windows {sorted(windows)} without a certificate")
         for row in round.rejections():
-            self._rejection(row)
+            self._rejection(view, row)
         self.rounds.append(hashlib.sha256(record).digest())
         self.totals.append(len(self.writes))
 
@@ -125,9 +126,11 @@ class History:
         entity = hashlib.sha256(b"\0\2" + raw[64 : 64 + name]).digest()
         if one in self.numbers:
             self._say(f"transaction {one.hex()[:12]} is committed twice")
-        if self._pairs.setdefault((issuer, sequence, cluster), one) != one:
+        shard = int.from_bytes(entity[:8], "little") & 4095
+        if self._known(view, cluster, (issuer, sequence), but=one):
             self._say(f"number {sequence} of an issuer is decided twice")
-        if int(view.cluster_of_shard[int.from_bytes(entity[:8], "little") & 4095]) != cluster:
+        self._pairs.setdefault((issuer, sequence), []).append((one, shard, shard))
+        if int(view.cluster_of_shard[shard]) != cluster:
             self._say("an entity of another cluster's")
         if flags & 1:
             public, signature = raw[-96:-64], raw[-64:]
@@ -148,15 +151,21 @@ class History:
         self.writes.append((entity, version, exists))
         return one
 
-    def _rejection(self, row: np.void) -> None:
-        one, pair = row["id"].tobytes(), (row["issuer"].tobytes(), int(row["sequence"]), int(row["cluster"]))
+    def _known(self, view: View, cluster: int, pair: Pair, but: bytes = b"") -> bool:
+        """Whether a cluster must know that a pair was decided, for another transaction than ``but``."""
+        first, last = _shards(view, cluster)
+        return any(one != but and first <= low and high <= last for one, low, high in self._pairs.get(pair, ()))
+
+    def _rejection(self, view: View, row: np.void) -> None:
+        cluster = int(row["cluster"])
+        one, pair = row["id"].tobytes(), (row["issuer"].tobytes(), int(row["sequence"]))
         self.rejected.setdefault(one, int(row["reason"]))
-        self.rejected_by.setdefault(one, (self._view, int(row["cluster"])))
+        self.rejected_by.setdefault(one, (view.view, cluster))
         if int(row["reason"]) in UNDECIDED_REASONS:
             return
-        if one in self.numbers or pair in self._pairs:
+        if one in self.numbers or self._known(view, cluster, pair):
             self._say(f"transaction {one.hex()[:12]} was decided before it is rejected")
-        self._pairs[pair] = one
+        self._pairs.setdefault(pair, []).append((one, *_shards(view, cluster)))
 
     # -- certificates -----------------------------------------------------------------------------------------------
 
@@ -258,3 +267,8 @@ def root_of(leaves: list[bytes]) -> bytes:
         return leaves[0] if leaves else hashlib.sha256(b"").digest()
     left = 1 << (len(leaves) - 1).bit_length() - 1
     return hashlib.sha256(b"\1" + root_of(leaves[:left]) + root_of(leaves[left:])).digest()
+
+
+def _shards(view: View, cluster: int) -> tuple[int, int]:
+    """First and last shard of a cluster, which has one range of them."""
+    return next((first, last) for first, last, of in view.shards if of == cluster)

@@ -34,13 +34,20 @@ def body() -> Any:
         replica_bytes=int(replica_bytes),
     )
     meeting = rank.meet(options, alone=False)
-    view, opened = rank.agree(meeting, options, options.sources)
+    view, opened, text = rank.agree(meeting, options, options.sources)
     here = rank.Rank(
-        options, options.sources, meeting, view, opened, lambda event, fields: emit(event, **fields), drain_requested
+        options,
+        options.sources,
+        meeting,
+        view,
+        opened,
+        text,
+        lambda event, fields: emit(event, **fields),
+        drain_requested,
     )
     here.run(time.monotonic())
     with Ledger(folder) as ledger:
-        held = check_nodes(here.nodes, chain_of_ledger(ledger))
+        held = check_nodes(here.life.seats[-1].hosted.nodes, chain_of_ledger(ledger))
         newest = {n: r.pieces[-1].first + len(r.pieces[-1]) for n, r in _replicas(here).items() if r.pieces}
         emit(
             "note",
@@ -55,7 +62,7 @@ def body() -> Any:
 
 
 def _replicas(here: Any) -> dict[int, Any]:
-    return {number: node.replica for number, node in here.nodes.items()}
+    return {number: node.replica for number, node in here.life.seats[-1].hosted.nodes.items()}
 
 
 run_rank(body)
