@@ -75,17 +75,24 @@ class Ended:
     @property
     def speaks(self) -> bool:
         """Whether this rank tells how it went: it leads, or the leader cannot and it is the lowest that lives, or it found that nobody can."""
-        lowest = min(set(range(self.transport.size)) - self.dead, default=self.transport.rank)
         silent = self.leader_rank in self.dead or (
             self.failure is not None and self.life.membership.state is State.OVER
         )
-        return self.leader_rank == self.transport.rank or (silent and lowest == self.transport.rank)
+        return self.leader_rank == self.transport.rank or (silent and self.is_lowest)
+
+    @property
+    def is_lowest(self) -> bool:
+        """Of the ranks that live."""
+        living = set(range(self.transport.size)) - self.dead
+        return not living or int(self.transport.rank) == min(living)
 
 
 def end(rank: Ended) -> None:
     """All that is left to do. Raises the failure where another rank tells of it."""
     if rank.store is not None:
         rank.store.close(orderly=rank.failure is None and not rank.dead)
+    if rank.failure is None and not rank.life.well:
+        return  # the job cannot go on, and who found that says so
     here = rank.service is None or rank.service.view is rank.view
     if rank.leader_rank == rank.transport.rank and here:
         _conclude(rank)
@@ -93,9 +100,10 @@ def end(rank: Ended) -> None:
         _speak_for_the_dead(rank)
     elif rank.failure is not None:
         raise rank.failure
-    elif rank.life.well:
+    else:
         _hand_in(rank)
-        _wait_for_farewell(rank)
+        if not _wait_for_farewell(rank) and rank.is_lowest:
+            _speak_for_the_dead(rank)
 
 
 # -- who speaks ---------------------------------------------------------------------------------------------------------
@@ -199,7 +207,16 @@ def _gather(rank: Ended) -> list[dict[str, Any]]:
         if {source for source, _ in post.mail} | post.dead | {transport.rank} >= set(range(transport.size)):
             break
         transport.wait(0.05, False)
-    return [json.loads(data.tobytes()) for _, data in post.mail]
+    return [fields for fields in (_fields(data) for _, data in post.mail) if fields is not None]
+
+
+def _fields(data: np.ndarray) -> dict[str, Any] | None:
+    """What a rank handed in; None: something else."""
+    try:
+        fields = json.loads(data.tobytes())
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and "counts" in fields else None
 
 
 def _say_farewell(rank: Ended) -> None:
@@ -209,12 +226,14 @@ def _say_farewell(rank: Ended) -> None:
     rank.transport.drain(CLOSE_S)
 
 
-def _wait_for_farewell(rank: Ended) -> None:
-    """Stay until the leading rank has packed the ledger: who leaves earlier gives MPI up on it after some seconds."""
+def _wait_for_farewell(rank: Ended) -> bool:
+    """Stay until the leading rank has packed the ledger: who leaves earlier gives MPI up on it after some seconds. False: it
+    died before it could say how the run went."""
     post, leader = rank.life.post, rank.leader_rank
-    while leader not in post.dead and not any(source == leader for source, _ in post.mail):
+    while not (told := any(source == leader for source, _ in post.mail)) and leader not in post.dead:
         rank.transport.wait(0.05, False)
         post.pump()
+    return told
 
 
 # -- in the ledger's folder ---------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from baash.ledger.folder import Folder, WriterLock
 from baash.ledger.reader import Ledger
 from baash.ledger.restore import Restored, catch_up, restore
 from baash.protocol import view as views
+from baash.protocol import view_record
 from baash.protocol.plan import Log
 from baash.protocol.view import Host, Parameters, Predecessor, View
 
@@ -156,6 +157,7 @@ def begin_view(
     signatures: dict[str, bytes] = {} if key is None else {"ledger": view.sign(key)}
     while not signatures and before is not None:
         signatures = dict((yield view, before) or {})
+    view_record.decode(view.encode(signatures))  # what nobody could read is not published
     folder.publish(view, signatures)
     return view, signatures
 

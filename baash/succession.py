@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from baash import errors
-from baash.errors import LedgerError, LedgerFenced, PeerError, QuorumLost
+from baash.errors import LedgerError, LedgerFenced, PeerError, QuorumLost, StorageError
 from baash.hosted import Hosted, reached
 from baash.keys import PrivateKey
 from baash.ledger.folder import Folder
@@ -30,6 +30,7 @@ from baash.service import TICK_NS, Progress, Service, Tally, Transport
 from baash.session import Steps, check_rivals
 
 MAIL_BYTES = 4 << 20  # of a rank's words at the end; its counts have some ten bytes a node
+STORAGE_NS, PAUSE_NS = 10_000_000_000, 500_000_000  # how long storage may refuse a new view, and the pause between
 LATER_MAX = 4096  # messages that wait for a view that is not entered yet
 FRUITLESS_MAX = 3  # views in a row that decide nothing for want of votes
 
@@ -205,6 +206,8 @@ class Succession:
         )
         self._entering: View | None = view if self.membership.known.is_in else None
         self._forming: Forming | None = None
+        self._refused_ns = 0  # since when storage refuses what a view needs
+        self._again: tuple[int, Happened] | None = None  # what is told when
         self._next_tick = 0
         self._fruitless = 0
 
@@ -336,6 +339,10 @@ class Succession:
         self._handle(changes.Suspected(frozenset(), str(error)))
 
     def _look_at_what_forms(self) -> bool:
+        if self._again is not None and self._world.clock() >= self._again[0]:
+            event, self._again = self._again[1], None
+            self._handle(event)
+            return True
         if self._forming is None:
             return False
         try:
@@ -343,13 +350,31 @@ class Succession:
         except LedgerFenced as error:
             self._forming = None
             check_rivals(self._world.folder, self.view.view, self._world.run)
-            self._handle(changes.NotPublished(str(error)))
+            self._handle(self._unheard() or changes.NotPublished(str(error)))
+            return True
+        except StorageError as error:  # as a writer does: tried again for a while
+            now = self._world.clock()
+            self._refused_ns = self._refused_ns or now
+            if now - self._refused_ns > STORAGE_NS:
+                raise
+            self._forming, self._again = None, (now + PAUSE_NS, changes.NotPublished(str(error)))
             return True
         for event in found:
             if isinstance(event, Published):
-                self._forming = None
+                self._forming, self._refused_ns = None, 0
             self._handle(event)
         return bool(found)
+
+    def _unheard(self) -> Published | None:
+        """A view of this job that a steward published before it died, and could not tell."""
+        folder = self._world.folder
+        newest = folder.views()[-1]
+        try:
+            view, _, text = folder.read_view(newest)
+        except LedgerError:
+            return None
+        ours = newest > self.view.view and self.membership.vouching.knows(view)
+        return Published(view, text) if ours and self._exists(view, text) else None
 
     # -- what is wanted ---------------------------------------------------------------------------------------------
 

@@ -140,11 +140,13 @@ class Flights:
         return found
 
     def vote(self, message: Message, now_ns: int) -> list[Effect]:
-        self._members.heard(message.sender, now_ns)
+        self._members.heard(message.sender)
         flight = self.by_number.get(message.a)
         if message.sections[0].nbytes != VOTE.itemsize:
             raise PeerError("VOTE message without one vote")
         vote = rows(message.sections[0], VOTE)[0].copy()
+        if int(vote["node"]) != message.sender:
+            raise PeerError(f"a vote by node {message.sender} in the name of node {int(vote['node'])}")
         if flight is None:
             return []  # late: the window is committed
         ask = next((a for a in flight.asks if a.hash == vote["attempt"].tobytes()), None)
@@ -348,6 +350,6 @@ class Flights:
                 )
                 out.append(Send(to, data))
         for node in fresh:
-            self._members.asked(node, now_ns)
+            self._members.asked(node)
         flight.holders.update(fresh)
         return out

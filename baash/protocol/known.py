@@ -31,6 +31,7 @@ class Gathered:
     planned: bool = False
     since_ns: int = 0  # when this rank left
     deadline_ns: int = 0
+    turned_ns: int = 0  # when it turned to this steward
     call_ns: int = 0  # when to call again
 
 
@@ -113,7 +114,7 @@ class Known:
     def join_message(self, rank: int) -> Tell:
         suspected = np.array(sorted(self.change.silent | self.dead), dtype=U4)
         lying = np.array(sorted(self.lying), dtype=U4)
-        why = self.change.why.encode()
+        why = self.change.why.encode(errors="replace")
         return self.tell(Kind.JOIN, [suspected, lying, why], a=int(self.change.planned), to=(rank,))
 
 

@@ -162,7 +162,7 @@ class Membership:
             case Kind.VOUCHED:
                 return self._take_vouchers(rank, message)
             case Kind.OVER:
-                return self._hear_of_the_end(rank, message)
+                return self._hear_of_the_end(rank, message, now_ns)
         raise PeerError(f"ranks do not say {message.kind.name}")
 
     # -- leaving ----------------------------------------------------------------------------------------------------
@@ -228,7 +228,11 @@ class Membership:
         change = self.known.change
         if change.steward is not None and change.steward < rank and self.known.is_in:
             return []
-        change.steward, change.deadline_ns = rank, now_ns + self.known.doubled(self.known.bounds.patience_ns)
+        if change.steward != rank:
+            change.turned_ns = now_ns
+        change.steward = rank
+        if now_ns - change.turned_ns < self.known.bounds.give_up_ns // 3:  # who calls for ever is silent in the end
+            change.deadline_ns = now_ns + self.known.doubled(self.known.bounds.patience_ns)
         return [self.known.join_message(rank)]
 
     # -- the steward ------------------------------------------------------------------------------------------------
@@ -237,8 +241,9 @@ class Membership:
         """Somebody has left the view, or wants to be in the next."""
         change, faults = self.known.change, self.known.view.parameters.faults
         change.silent.discard(rank)
-        for accused in rows(message.sections[1], U4).tolist():
-            change.accused.setdefault(accused, set()).add(rank)
+        accused = [r for r in rows(message.sections[1], U4).tolist() if r in self.known.hosts]
+        for one in accused[: max(faults, 1)]:  # one rank's word is not enough to leave more of them out
+            change.accused.setdefault(one, set()).add(rank)
         change.joined.add(rank)
         planned = bool(message.a) and rank in self.known.leading
         if self.state is State.UP:
@@ -252,7 +257,11 @@ class Membership:
 
     def _call(self, now_ns: int) -> list[Wanted]:
         self.known.change.call_ns = now_ns + self.known.bounds.retry_ns
-        return [self.known.tell(Kind.CALL, [self.known.change.why.encode()], a=int(self.known.change.planned))]
+        return [
+            self.known.tell(
+                Kind.CALL, [self.known.change.why.encode(errors="replace")], a=int(self.known.change.planned)
+            )
+        ]
 
     def _go_on(self, now_ns: int) -> list[Wanted]:
         """Steward: begin when all are accounted for, or time is up, and there are enough."""
@@ -303,7 +312,7 @@ class Membership:
 
     def _vouch(self, rank: int, message: Message) -> list[Wanted]:
         """For a steward's record, if that does no harm."""
-        if self.state is not State.LEFT:
+        if self.state is not State.LEFT or rank != self.known.change.steward:
             return []
         signed = self.vouching.sign(message.sections[0].tobytes(), self.known.view, self._reached())
         return [] if signed is None else [self.known.tell(Kind.VOUCHED, [signed], view=message.view, to=(rank,))]
@@ -378,18 +387,14 @@ class Membership:
         self.state = State.OVER
         return [self.known.tell(Kind.OVER, [self.known.text]), Depart()]
 
-    def _hear_of_the_end(self, rank: int, message: Message) -> list[Wanted]:
+    def _hear_of_the_end(self, rank: int, message: Message, now_ns: int) -> list[Wanted]:
         """All is decided, says the leader of our view or of a newer one; or more than f others, to one who is in none."""
         text = message.sections[0].tobytes()
         view = opened(text)
         if view.view < self.known.view.view:
             return []
         if message.a:  # it cannot go on, says the steward or the leader
-            heeded = rank == (
-                self.known.change.steward if self.state is State.LEFT else self.known.view.coordinators[0].rank
-            )
-            self.state = State.OVER if heeded and self.state is not State.FORMING else self.state
-            return [Depart(well=False)] if self.state is State.OVER else []
+            return self._hear_that_it_cannot_go_on(rank, now_ns)
         self.known.change.over.add(rank)
         leads = view.coordinators[0].rank == rank
         many = len(self.known.change.over) > self.known.view.parameters.faults and self.state is not State.UP
@@ -400,7 +405,21 @@ class Membership:
             return []  # what the leader said to the nodes here is on its way
         out: list[Wanted] = [Desist()] if self.state is State.FORMING else []
         self.state = State.OVER
+        self.known.view, self.known.text = view, text
         return [*out, Depart()]
+
+    def _hear_that_it_cannot_go_on(self, rank: int, now_ns: int) -> list[Wanted]:
+        """Says the leader of the view we are in; or the steward, who is believed if so few live as seen here, and else silent."""
+        known = self.known
+        if self.state is State.LEFT and rank == known.change.steward:
+            left = known.hosts.keys() - known.dead - known.left_out()
+            if sum(len(known.hosts[r].keys) for r in left) > known.view.parameters.sub_cluster:
+                known.change.silent.add(rank)
+                return self._turn(now_ns)
+        elif self.state is State.FORMING or rank != known.view.coordinators[0].rank:
+            return []
+        self.state = State.OVER
+        return [Depart(well=False)]
 
     # -- messages ---------------------------------------------------------------------------------------------------
 

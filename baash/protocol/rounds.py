@@ -182,7 +182,9 @@ class Rounds:
         match message.kind:
             case Kind.OFFER:
                 cluster = self._cluster_of(message.sender)
-                return message.a == 0 and current is not None and current.plan.part_of(cluster)[0] is not None
+                return message.a != 1 and current is not None and current.plan.part_of(cluster)[0] is not None
+            case Kind.READY:
+                return message.a < self.log.round
             case Kind.PROPOSE:
                 return message.a < self.log.round or (message.a, message.b) == self._heard
             case Kind.RECORDED:
@@ -214,6 +216,8 @@ class Rounds:
         if message.a == 1:
             self._drained.add(cluster)
             return self.advance(now_ns)
+        if message.a:
+            raise PeerError(f"it offers in a way that there is none: {message.a}")
         part = round_parts.opened(cluster, message.sections)
         wrong = self._examine(part)
         if wrong:
@@ -261,6 +265,8 @@ class Rounds:
     def _on_ready(self, message: Message, now_ns: int) -> list[Effect]:
         current, node = self._current, self.view.coordinators[self._cluster_of(message.sender)]
         if message.b == self._proposed_ns:
+            if message.a != self.log.round:
+                raise PeerError(f"it answers the proposal of round {self.log.round} as one of round {message.a}")
             self._owing.discard(node.node)
         if current is None or (message.a, message.b) != (self.log.round, current.time_ns) or current.recording:
             return []
@@ -270,6 +276,7 @@ class Rounds:
         if not keys.verify(node.key, keys.Context.COMMIT, current.plan.record, signature):
             raise PeerError(f"it signed another commit record than that of round {self.log.round}")
         self._ready[node.node] = signature
+        self._trouble.written(node.node)
         return self._record()
 
     def _on_recorded(self, message: Message) -> list[Effect]:
@@ -308,6 +315,7 @@ class Rounds:
         if written is None or written is not current:
             return self._given_up(written)
         current.written = True
+        self._trouble.written(self.node)
         signature = self._key.sign(keys.Context.COMMIT, current.plan.record)
         if self.leads:
             self._ready[self.node] = signature

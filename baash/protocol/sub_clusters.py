@@ -4,6 +4,7 @@ A node is idle when it owes fewer than ``waiting_per_node`` votes; it owes one f
 late or not. So a node that hangs is soon left alone, and drawn last until it is heard again. If it stays silent for long
 and the others can still reach a quorum it is given up: what is sent to it would only pile up. Those that hang, the dead and those
 given up are listed only when too few are left to fill a sub-cluster: they count in the quorum's arithmetic and do not vote.
+Silence counts while it is looked at (``patience.LOOK_NS``): a coordinator that was stopped itself gives nobody up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from baash.protocol.draw import Draw
+from baash.protocol.patience import LOOK_NS
 from baash.protocol.view import View
 
 GIVE_UP_NS = 5_000_000_000
@@ -28,25 +30,26 @@ class SubClusters:
         self._quorum = view.parameters.quorum_of(view.parameters.sub_cluster)
         self._most = waiting_per_node
         self._draw = Draw(view.seed, view.view, cluster)
+        self._looked_ns = self._last_ns = 0  # time that was looked at, and when it was looked at last
 
     @property
     def living(self) -> int:
         return sum(n not in self.dead for n in self.validators)
 
-    def asked(self, node: int, now_ns: int) -> None:
+    def asked(self, node: int) -> None:
         """``node`` (the storage validator too) has a window more to answer."""
         if node in self._owed:
             self._owed[node] += 1
-            self._since.setdefault(node, now_ns)
+            self._since.setdefault(node, self._looked_ns)
 
-    def heard(self, node: int, now_ns: int) -> None:
+    def heard(self, node: int) -> None:
         """A vote of ``node`` has come, late or not."""
         if node in self._owed:
             self._owed[node] = max(0, self._owed[node] - 1)
             self._silent.discard(node)
             self._since.pop(node, None)
             if self._owed[node]:
-                self._since[node] = now_ns
+                self._since[node] = self._looked_ns
 
     def overdue(self, nodes: Collection[int]) -> None:
         """These did not answer in time."""
@@ -55,8 +58,10 @@ class SubClusters:
     def give_up(self, now_ns: int) -> list[int]:
         """Nodes that have been silent for too long and can be done without; from now on they count as dead."""
         given_up = []
+        self._looked_ns += min(now_ns - self._last_ns, LOOK_NS) if self._last_ns else 0
+        self._last_ns = now_ns
         for node, since in list(self._since.items()):
-            if node not in self.dead and now_ns - since > GIVE_UP_NS and self.living > self._quorum:
+            if node not in self.dead and self._looked_ns - since > GIVE_UP_NS and self.living > self._quorum:
                 self.dead.add(node)
                 given_up.append(node)
         return given_up

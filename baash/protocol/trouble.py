@@ -40,6 +40,10 @@ class Trouble:
         """The writes of node ``by`` failed."""
         self._failed_by.add(by)
 
+    def written(self, by: int) -> None:
+        """Those of node ``by`` succeed again."""
+        self._failed_by.discard(by)
+
     def given_up(self, number: int, reason: str, now_ns: int) -> list[Effect]:
         """Round ``number`` was given up, once more: what is to be said if it is hopeless."""
         if self._since_ns is None:

@@ -186,6 +186,8 @@ class Validator:
     def _vote(self, sender: int, window: Received) -> list[Effect]:
         if self.node not in window.members.tolist():
             raise PeerError("a window whose sub-cluster this node is not in")
+        if int(window.row["view"]) != self.view.view or window.row["ledger"].tobytes() != self.view.ledger:
+            raise PeerError("a window of another view: what this node said of it there it does not say again")
         cluster = int(window.row["cluster"])
         spoken = self._spoken.setdefault(cluster, Spoken(WINDOWS_KEPT * (self.view.parameters.replacements + 2)))
         spoken.decided(self._chain.number)

@@ -206,6 +206,8 @@ class _Player:
     def _begin(self, fields: dict[str, Any], text: bytes) -> None:
         """Make the nodes of this rank, as they were made then."""
         limits = _limits(fields["limits"])
+        if any(type(node) is not int for node in fields["liars"]):
+            raise ValueError("nodes that lie, and are no numbers")
         self._view = view = self._as_published(view_record.decode(text)[0])
         here = {n.key: n.node for n in view.nodes if n.rank == self.found.rank}
         secrets = {public: FoundKey(public, b"") for public in here}

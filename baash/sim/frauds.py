@@ -58,7 +58,7 @@ class LyingFlights(Flights):
         if self.fraud == "buy a decision":
             flight = self.by_number.get(message.a)
             if flight is not None and flight.asks and flight.asks[-1].decider is Decider.MEMBERS:
-                self._members.heard(message.sender, now_ns)
+                self._members.heard(message.sender)
                 return []
         return super().vote(message, now_ns)
 

@@ -89,8 +89,8 @@ def nodes_of(ledger: Path) -> list[dict[str, Any]]:
     return nodes
 
 
-def rank_with_coordinator(ledger: Path) -> int:
-    rank: int = next(n["rank"] for n in nodes_of(ledger) if n["role"] == "coordinator")
+def rank_with(ledger: Path, role: str) -> int:
+    rank: int = next(n["rank"] for n in nodes_of(ledger) if n["role"] == role)
     return rank
 
 
@@ -228,7 +228,7 @@ def test_a_run_goes_on_without_who_was_killed(baash: Baash, mark: str, tmp_path:
     run = load(baash, ledger, 120_000, "-n", 8, "--window-mib", 0.5)
     until_committing(ledger)
     time.sleep(draw.random() * 0.5)
-    leader = rank_with_coordinator(ledger)
+    leader = rank_with(ledger, "coordinator")
     gone = {"coordinator": [leader], "rank 0": [0]}.get(victims, [leader, draw.choice(sorted({*range(8)} - {leader}))])
     pids = ranks_of(mark)
     for rank in gone:
@@ -247,12 +247,30 @@ def test_a_run_goes_on_without_who_was_killed(baash: Baash, mark: str, tmp_path:
     assert not marked(mark)
 
 
+def test_a_leader_that_lives_does_not_call_a_run_finished_that_cannot_go_on(
+    baash: Baash, mark: str, tmp_path: Path
+) -> None:
+    """Three of seven ranks are left, the leader among them, and another finds that these are too few."""
+    ledger = tmp_path / "ledger"
+    run = load(baash, ledger, 3_000_000, "-n", 7, "--seed", 2)
+    until_committing(ledger)
+    leader, storage, pids = rank_with(ledger, "coordinator"), rank_with(ledger, "storage"), ranks_of(mark)
+    stay = {leader, *[r for r in range(7) if r not in (leader, storage)][:2]}
+    for rank in set(range(7)) - stay:
+        os.kill(pids[rank], signal.SIGKILL)
+    code, _, err = end(run)
+    assert code == 13 and "3 nodes are left" in err and "Traceback" not in err, (code, err)
+    found, report = verified(baash, ledger), json.loads(ledger.with_suffix(".json").read_text())
+    assert report["exit_code"] == 13 and report["transactions"]["committed"] == found["transactions"] < 3_000_000
+    assert not marked(mark)
+
+
 def test_too_few_that_are_left_say_so_and_the_next_run_goes_on(baash: Baash, mark: str, tmp_path: Path) -> None:
     """Six nodes, f = 1: without two of them no cluster can be formed."""
     ledger = tmp_path / "ledger"
     run = load(baash, ledger, 2_000_000)
     until_committing(ledger)
-    leader, pids = rank_with_coordinator(ledger), ranks_of(mark)
+    leader, pids = rank_with(ledger, "coordinator"), ranks_of(mark)
     for rank in (leader, (leader + 1) % 6):
         os.kill(pids[rank], signal.SIGKILL)
     code, _, err = end(run)
@@ -272,7 +290,7 @@ def test_ctrl_c_ends_a_run_whose_coordinator_is_stopped(baash: Baash, mark: str,
     ledger = tmp_path / "ledger"
     run = load(baash, ledger, 2_000_000)
     until_committing(ledger)
-    os.kill(ranks_of(mark)[rank_with_coordinator(ledger)], signal.SIGSTOP)
+    os.kill(ranks_of(mark)[rank_with(ledger, "coordinator")], signal.SIGSTOP)
     run.send_signal(signal.SIGINT)
     code, _, err = end(run)
     assert code == 130 and "once more ends it at once" in err, err

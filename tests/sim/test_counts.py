@@ -67,6 +67,7 @@ def test_messages_and_hashes_are_those_of_the_page(nodes: int, clusters: int) ->
             Kind.RECORDED: others * rounds,
             Kind.COMMITTED: validators * rounds,
             Kind.CLOSE: nodes,
+            Kind.OVER: nodes - 1,  # one rank a node
         }.items()
         if count
     }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from worlds import World, encode
 
-from baash.protocol.events import MessageReceived
-from baash.protocol.messages import Kind, Message, open_message
+from baash.kernels import EntityTable, ReplayTable
+from baash.protocol.events import MessageReceived, Report
+from baash.protocol.messages import HEAD, Kind, Message, open_message
 from baash.protocol.messages import encode as encode_message
-from baash.records import REJECTION, WINDOW, Operation, Reason
+from baash.protocol.validator import Validator
+from baash.protocol.windows import State
+from baash.records import REJECTION, VOTE, WINDOW, Operation, Reason
 
 Change = Callable[[World, int, Message], list[np.ndarray]]  # (world, receiver, message) → what arrives instead
 
@@ -194,3 +198,93 @@ def test_a_coordinator_has_no_say_in_another_cluster() -> None:
     assert not any(r.kind in ("window_lost", "vote_timeout") for r in world.reports)
     assert sum("for a node of cluster 0" in r.text for r in world.reports) >= len(mine)
     assert WINDOW.itemsize == 208
+
+
+def test_a_vote_in_another_s_name_crashes_nobody() -> None:
+    """Also when it comes late and is not looked at, and when it is compared with the next one."""
+    world = World()
+    world._persist = lambda node, persist: None  # type: ignore[method-assign]  # decided, and never committed
+    late: list[np.ndarray] = []
+
+    def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray | None:
+        message = open_message(data)
+        if message.kind is Kind.VOTE and (not late or sender == open_message(late[0]).sender):
+            late.append(data)
+            return None
+        return data
+
+    world.tamper = tamper
+    world.offer(encode(Operation.CREATE, [f"e{i}" for i in range(4)]))
+    world.end()
+    world.run(ticks=1)
+    message = open_message(late[0])
+    for node, bad_index in ((0xFFFFFFFF, 0), (0xFFFFFFFF, 7), (1 << 16, 9)):
+        vote = message.sections[0].view(VOTE).copy()
+        vote["node"], vote["bad_index"] = node, bad_index
+        said = encode_message(Kind.VOTE, message.view, message.sender, message.a, 0, [vote.tobytes()])
+        before = len(world.reports)
+        world.step(world.coordinators[0].node, MessageReceived(said))
+        assert [r.kind for r in world.reports[before:]] == ["bad_message"]
+
+
+def test_a_window_of_an_older_view_is_answered_by_nobody() -> None:
+    """Nodes keep their keys: what one says of it now would contradict what it said then."""
+    world, windows = World(), list[tuple[int, np.ndarray]]()
+
+    def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray:
+        if open_message(data).kind is Kind.WINDOW:
+            windows.append((to, data))
+        return data
+
+    world.tamper = tamper
+    world.offer(encode(Operation.CREATE, ["a", "b"]))
+    world.end()
+    world.run()
+    to, data = windows[0]
+    newer = replace(world.view, view=world.view.view + 1)
+    key = world.keys[newer.nodes[to].key]
+    node = Validator(newer, to, key, State(EntityTable(), ReplayTable()), world.log)
+    shown = data.copy()
+    shown[: HEAD.itemsize].view(HEAD)["view"] = newer.view
+    effects = node.handle(MessageReceived(shown), 1)
+    assert [type(e) for e in effects] == [Report] and "another view" in effects[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("clusters", [2, 3])
+def test_who_answers_for_another_round_is_suspected_and_not_the_leader(clusters: int) -> None:
+    world = World(nodes=6 * clusters, clusters=clusters)
+    liar = world.coordinators[1].node
+    lying(world, liar, Kind.READY, lambda w, to, m: [
+        encode_message(m.kind, m.view, m.sender, m.a + 1, m.b, list(m.sections))
+    ])  # fmt: skip
+    world.offer(encode(Operation.CREATE, [f"e{i}" for i in range(60)]))
+    world.end()
+    for _ in range(600):
+        world.run(ticks=1)
+        if world.suspicions:
+            break
+    assert [sorted(s.nodes) for s in world.suspicions] == [[liar]] and world.suspicions[0].lying
+
+
+def test_nothing_is_offered_again_while_it_is_in_a_round() -> None:
+    """Whatever number the message bears: it would be proposed once more behind the round that commits it."""
+    world = World(nodes=12, clusters=2)
+    leader, liar = world.coordinators[0].node, world.coordinators[1].node
+    offers: list[Message] = []
+
+    def tamper(sender: int, to: int, data: np.ndarray) -> np.ndarray:
+        message = open_message(data)
+        if sender == liar and message.kind is Kind.OFFER and message.a == 0 and message.sections[1].nbytes:
+            offers.append(message)
+        if to == liar and message.kind is Kind.PROPOSE and offers:
+            first = offers[0]
+            lie = encode_message(Kind.OFFER, first.view, liar, 2, 0, list(first.sections))
+            world.queue.append((leader, MessageReceived(lie)))
+        return data
+
+    world.tamper = tamper
+    world.offer(encode(Operation.CREATE, [f"e{i}" for i in range(60)]))
+    world.end()
+    world.run()
+    assert offers and len(world.committed_ids()) == len(set(world.committed_ids())) == 60
+    assert all(leader not in s.nodes for s in world.suspicions)

@@ -313,6 +313,37 @@ def test_who_lies_is_left_out_by_the_word_of_a_coordinator_or_of_more_than_f(nam
     assert len(ranks.stewards()) == 1
 
 
+def test_one_coordinator_s_word_leaves_out_no_more_than_f() -> None:
+    """Nor anybody who is not of the job, whatever it calls him: the record that names them must stay readable."""
+    ranks = Ranks(9, clusters=1)
+    leader = ranks.leader
+    others = [r for r in range(1, 9) if r != leader]
+    accused = np.array([*range(1000, 1600), *others[2:6]], dtype="<u4")
+    lie = encode(Kind.JOIN, 0, leader, 0, 0, [b"", accused.tobytes(), b"they all lie"])
+    for rank in (0, others[0]):
+        ranks.happen(rank, changes.MailReceived(leader, lie))
+    ranks.pass_time(3 * S)
+    wanted = next(e for _, e in ranks.all(Succeed) if isinstance(e, Succeed))
+    assert len(wanted.lying) <= 1 and set(wanted.lying) <= set(range(9)) and len(ranks.chosen(0)) >= 7
+
+
+def test_a_steward_that_ends_a_job_of_many_is_passed_over() -> None:
+    ranks = Ranks(9, clusters=1)
+    liar = 0 if ranks.leader else 1
+    call = encode(Kind.CALL, 0, liar, 0, 0, [b"come"])
+    over = encode(Kind.OVER, 0, liar, 1, 0, [ranks.of[liar].known.text])
+    ranks.deaf.add(liar)  # its own word is what the test says
+    rest = [r for r in range(9) if r != liar]
+    for rank in rest:
+        ranks.suspect(rank, ranks.leader)
+    for rank in rest:
+        ranks.happen(rank, changes.MailReceived(liar, call))
+        ranks.happen(rank, changes.MailReceived(liar, over))
+    assert not any(ranks.of[r].state is State.OVER for r in rest)
+    ranks.pass_time(5 * S)
+    assert ranks.stewards() and liar not in ranks.stewards()
+
+
 def test_who_comes_late_is_taken_in_when_the_view_is_old_enough() -> None:
     ranks = Ranks(7, absent=(6,))
     ranks.pass_time(1500 * MS)

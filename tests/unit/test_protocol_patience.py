@@ -13,6 +13,7 @@ from baash.protocol import patience
 from baash.protocol.events import Fail, MessageReceived, Persist, PersistFailed, TickElapsed
 from baash.protocol.messages import Kind, open_message
 from baash.protocol.patience import Bound, S, Wait
+from baash.protocol.sub_clusters import SubClusters
 from baash.records import Operation
 
 LIMITS = (Path(__file__).resolve().parents[2] / "docs/limits.md").read_text()
@@ -245,3 +246,17 @@ def test_a_validator_that_is_owed_nothing_waits_for_ever() -> None:
     world.run(ticks=700)
     assert len(world.committed_ids()) == 300 and not world.suspicions
     assert world.now > 400_000 * MS
+
+
+def test_a_coordinator_that_was_stopped_itself_gives_nobody_up() -> None:
+    view = World().view
+    found = SubClusters(view, 0, 2)
+    node, start = view.validators(0)[0].node, 100 * S
+    found.give_up(start)
+    found.asked(node)
+    assert found.give_up(start + 20 * S) == [], "nobody looked meanwhile"
+    found.heard(node)
+    found.asked(node)
+    for second in range(1, 6):
+        assert found.give_up(start + (20 + second) * S) == []
+    assert found.give_up(start + 26 * S) == [node]
