@@ -117,9 +117,12 @@ static baash_block_walk walk(kept *k, const made *m, const uint8_t *rows, int fi
     baash_block_walk w = {0};
     baash_block_room r = new_room(room_bytes, piece);
     baash_block_source source = {file, BEGIN, size};
-    int status = baash_block_take(&w, k->acts, k->pairs, k->ids8, RECORDS, &r, &source, rows, m->bounds, BLOCKS, owners,
-                                  seeds, BAASH_CHOSEN);
-    CHECK(status == BAASH_OK);
+    do { /* on behind each piece that has a NOTE to be looked at */
+        w.block = w.stop == BAASH_WALK_LOOK ? w.after : w.block;
+        int status = baash_block_take(&w, k->acts, k->pairs, k->ids8, RECORDS, &r, &source, rows, m->bounds, BLOCKS,
+                                      owners, seeds, BAASH_CHOSEN);
+        CHECK(status == BAASH_OK);
+    } while (w.stop == BAASH_WALK_LOOK);
     free_room(&r);
     return w;
 }
